@@ -1,0 +1,107 @@
+//! What leaves the flow: one finished span, before it is put in the terms of any exporter.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use weft_proto::http1::Version;
+use weft_proto::trace_context::{SpanId, TraceId};
+
+/// One side of one exchange.
+#[derive(Clone, Debug)]
+pub struct Span {
+    pub trace_id: TraceId,
+    pub span_id: SpanId,
+    pub parent: Option<SpanId>,
+    /// The parent was in another process.
+    pub parent_is_remote: bool,
+    /// W3C trace flags: bit 0 is sampled.
+    pub trace_flags: u8,
+    pub trace_state: Option<Bytes>,
+    pub kind: Kind,
+    pub link: Link,
+    pub partial: Partial,
+    pub process: Process,
+    /// Thread that handled the beginning of the request.
+    pub tid: u32,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub start_ns: u64,
+    pub end_ns: u64,
+    pub local: Endpoint,
+    pub peer: Endpoint,
+    pub exchange: Http,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Server,
+    Client,
+}
+
+/// How the parent was proved: attribute `weft.link`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// The request carried a `traceparent`.
+    TraceParent,
+    /// Both ends of the connection were seen on this node.
+    WirePosition,
+    /// Sent by a blocking worker that had exactly one live server request.
+    Thread,
+    /// No evidence: the span begins a trace.
+    None,
+}
+
+/// What the span lacks: attribute `weft.partial`, a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Partial {
+    /// Bytes of the request's head were not seen.
+    pub request_head: bool,
+    /// Bytes of the response's head were not seen.
+    pub response_head: bool,
+    /// The response's end was inferred (next message, idle, end of stream).
+    pub end: bool,
+}
+
+/// A program in a process: a new one with each `exec`, shared by nobody else even if the pid is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    pub tgid: u32,
+    /// Counts the programs and processes seen under this tgid.
+    pub generation: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Inet(SocketAddr),
+    /// Unix socket. Path unknown to the kernel side; the daemon may know it.
+    Unix,
+}
+
+#[derive(Clone, Debug)]
+pub struct Http {
+    pub method: Bytes,
+    /// Request target as sent.
+    pub target: Bytes,
+    pub version: Version,
+    pub host: Option<Bytes>,
+    pub user_agent: Option<Bytes>,
+    /// Index into the configured list of kept headers, and value.
+    pub headers: Vec<(u16, Bytes)>,
+    /// `None`: no response was seen.
+    pub status: Option<u16>,
+    pub request_body: Option<u64>,
+    pub response_body: Option<u64>,
+}
+
+/// How the exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Response complete.
+    Complete,
+    /// The connection ended before the response was complete.
+    ConnectionClosed,
+    /// No response, or not the whole, within the idle limit.
+    Timeout,
+    /// The connection became a tunnel (`101`, `CONNECT`).
+    Upgraded,
+}

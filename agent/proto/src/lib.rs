@@ -1,0 +1,10 @@
+//! Sans-IO wire parsers. Bytes and known gaps come in, messages go out; nothing here reads a
+//! clock, a file, a socket, the environment or a global, and nothing panics on any input.
+#![forbid(unsafe_code)]
+
+pub mod detect;
+pub mod http1;
+mod stream;
+pub mod trace_context;
+
+pub use stream::Piece;

@@ -1,0 +1,120 @@
+//! Values the agent writes for the kernel programs, and the state they keep in each socket.
+
+/// The only element of the `CONTROL` array.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Control {
+    /// A [`Mode`].
+    pub mode: u32,
+    /// Raised with every change of the selection: connections judge themselves anew.
+    pub epoch: u32,
+    /// A [`Wake`].
+    pub wake: u32,
+    /// 1: the `PORTS` map selects too.
+    pub by_port: u32,
+    /// Requests whose hash is not below are dropped before a byte is copied; `1 << 32` keeps all.
+    pub sample_below: u64,
+}
+
+/// Which tasks' sockets are looked at.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Nothing.
+    #[default]
+    None = 0,
+    /// Every process that is not denied by the `PROCESSES` map.
+    All = 1,
+    /// Processes allowed by the `PROCESSES` or `CGROUPS` map.
+    Listed = 2,
+}
+
+/// Value of the `PROCESSES` (key: tgid), `CGROUPS` (key: cgroup id) and `PORTS` maps.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Deny = 1,
+    Allow = 2,
+}
+
+/// When a record wakes the agent.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Wake {
+    /// With the first record the agent has not seen: for a quiet node.
+    #[default]
+    Each = 0,
+    /// When the ring is a quarter full; the agent looks by itself every few milliseconds.
+    Batch = 1,
+}
+
+/// What the agent has to say about one connection: an element of the `HINTS` map, keyed by socket
+/// cookie. The kernel programs take it out when they have read it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hint {
+    /// A [`Stage`] to go to; 0 leaves it.
+    pub stage: u32,
+    pub reserved: u32,
+    /// Bytes before this stream offset need not be captured; 0 says nothing.
+    pub rx_skip_to: u64,
+    pub tx_skip_to: u64,
+}
+
+/// How far a connection is recognised.
+///
+/// ```text
+///            looks like HTTP            hint
+///   Fresh ───────────────────▶ Follow ──────▶ Muted
+///     │  budget used              ▲             ▲
+///     └───────────────▶ Sniff ────┴─────────────┘
+///                              looks like HTTP / hint
+/// ```
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// First bytes travel to be recognised, within a budget.
+    Fresh = 1,
+    /// Message heads travel.
+    Follow = 2,
+    /// Nothing travels until a call begins like an HTTP message.
+    Sniff = 3,
+    /// Nothing travels.
+    Muted = 4,
+    /// The task is not selected (in the epoch that stands beside it).
+    Unselected = 5,
+}
+
+/// State kept in socket storage: born and gone with the socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Connection {
+    pub cookie: u64,
+    /// A [`Stage`]; 0: never judged.
+    pub stage: u32,
+    /// `Control::epoch` at the time of the last judgement.
+    pub epoch: u32,
+    /// Process of the last judgement.
+    pub tgid: u32,
+    /// 1: an open record has been sent.
+    pub announced: u32,
+    /// `sendmmsg`/`recvmmsg`: the array, the message's index and the last result.
+    pub batch: u64,
+    pub batch_index: u32,
+    pub batch_ret: u32,
+    pub rx: Half,
+    pub tx: Half,
+}
+
+/// One direction in [`Connection`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Half {
+    /// Stream offset after the last call.
+    pub offset: u64,
+    /// TCP sequence number at `offset`.
+    pub seq: u32,
+    /// Bytes that may still be captured before the next message begins.
+    pub budget: u32,
+    pub skip_to: u64,
+}

@@ -1,0 +1,53 @@
+//! What the kernel programs count, per CPU: an index into the `COUNTERS` map.
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Counter { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Counter {
+            pub const ALL: &[Counter] = &[$(Counter::$variant,)+];
+
+            /// Name in self-metrics, without prefix.
+            pub const fn name(self) -> &'static str {
+                match self { $(Counter::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Calls that moved bytes on sockets of selected processes: the sum of the outcomes below.
+    CallsSeen = "calls_seen",
+    /// Outcome: at least one record was written for the call.
+    CallsRecorded = "calls_recorded",
+    /// Outcome: on a muted or not yet recognised connection.
+    CallsMuted = "calls_muted",
+    /// Outcome: within a range the agent said it does not need.
+    CallsSkipped = "calls_skipped",
+    /// Outcome: of a request the sampler left out.
+    CallsSampledOut = "calls_sampled_out",
+    /// Outcome: the ring buffer was full at the call's first record.
+    CallsRingFull = "calls_ring_full",
+    /// Records that found the ring buffer full, of any kind.
+    RecordsRingFull = "records_ring_full",
+    /// Records written.
+    Records = "records",
+    /// Payload bytes written.
+    BytesCaptured = "bytes_captured",
+    /// Requests the sampler left out before their bytes were copied.
+    RequestsSampledOut = "requests_sampled_out",
+    /// Calls whose bytes are missing: sendfile, splice, kernel threads.
+    MissingNoBuffer = "missing_no_buffer",
+    /// Calls whose bytes are missing: io_uring.
+    MissingIoUring = "missing_io_uring",
+    /// Calls whose bytes are missing: 32-bit callers.
+    MissingCompat = "missing_compat",
+    /// Calls whose bytes are missing: unreadable user memory.
+    MissingFault = "missing_fault",
+    /// Calls whose bytes are missing: vectors too long or batches that could not be told apart.
+    MissingVector = "missing_vector",
+    /// Socket storage could not be had.
+    StorageFailed = "storage_failed",
+}

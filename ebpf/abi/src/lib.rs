@@ -1,0 +1,22 @@
+//! The contract between the kernel programs (`ebpf/probes`) and the agent: records that travel
+//! through the ring buffer, and the keys and values of shared maps.
+//!
+//! Everything is `repr(C)`, fixed size, without padding that could carry uninitialised memory, in
+//! the byte order of the machine. Both sides are built from this crate, and the agent embeds its
+//! kernel object, so [`ABI_VERSION`] only guards recorded event logs.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod control;
+mod counter;
+mod record;
+
+pub use control::{Connection, Control, Half, Hint, Mode, Stage, Verdict, Wake};
+pub use counter::Counter;
+pub use record::{
+    CloseRecord, DATA_CLASSES, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags,
+    OpenRecord, ProcessRecord, RecordHeader, RecordKind, TAIL_BYTES,
+};
+
+/// Raised by every change of a layout in this crate.
+pub const ABI_VERSION: u32 = 1;
