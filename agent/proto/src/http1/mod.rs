@@ -1,6 +1,10 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112) from one direction of a connection, with gaps.
 
+mod parser;
+
 use bytes::Bytes;
+
+pub use parser::{Interest, Parser, Request, RequestParser, Response, ResponseParser, Start};
 
 /// What one direction of a connection turned out to hold, in stream order.
 ///
@@ -16,14 +20,24 @@ pub trait Conversation {
 
     /// The message whose head was announced last in this direction is complete; `end` is the
     /// offset behind its last byte.
+    ///
+    /// Exactly one follows each announced head, before the next head of that direction, but for
+    /// interim responses (1xx) and for the response that begins a tunnel.
     fn complete(&mut self, end: u64, body: Body);
 
-    /// Bytes that are not HTTP where a head was expected. The parser has looked for the next
-    /// plausible head and goes on from there.
+    /// Bytes that are not HTTP where a head or framing was expected. The parser goes on with the
+    /// next call that begins with a start line; messages may pass unseen until then.
     fn malformed(&mut self, at: u64, why: Malformed);
 
-    /// After `101` or a successful `CONNECT`: what follows is not HTTP. The parser takes no more.
+    /// After `101` or a successful `CONNECT`: what follows is not HTTP. The parser takes no more;
+    /// the owner stops the other direction's by [`Parser::stop`].
     fn tunnel(&mut self, at: u64);
+
+    /// A gap lay where a head was expected, or in a start line: from `at` on messages may have
+    /// passed unseen, until the next head that is announced. Pairing by order ends here.
+    fn lost(&mut self, at: u64) {
+        let _ = at;
+    }
 }
 
 /// The request that a response answers, as far as framing cares (RFC 9112 §6.3).
@@ -67,6 +81,7 @@ pub enum Version {
 pub struct Fields {
     pub host: Option<Bytes>,
     pub user_agent: Option<Bytes>,
+    /// Joined by `,` when it came in several lines, which no valid value survives.
     pub traceparent: Option<Bytes>,
     /// Joined by `,` when it came in several lines.
     pub tracestate: Option<Bytes>,
@@ -107,6 +122,8 @@ pub enum Malformed {
     Length,
 }
 
+/// Bytes of the end of a call that suffice to see the last chunk.
+pub const TAIL_BYTES: usize = 8;
 /// Longest head that is parsed, bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Longest request target that is kept, bytes.
