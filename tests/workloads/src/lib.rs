@@ -1,1 +1,194 @@
+//! Third-party programs that weft is tried on, run as plain processes.
+//!
+//! They come from the distribution's own archive and are unpacked into a private root file system in the cache directory. Each runs
+//! in it by `chroot`, in a mount name space of its own, and ends with the value that stands for it.
+//!
+//! ```no_run
+//! use weft_workloads::{Group, Workloads, programs::Gunicorn};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let workloads = Workloads::ensure(&[Group::Python])?;
+//! let flask = workloads.spawn(&Gunicorn::sync("shop"))?;
+//! println!("{} is pid {}", flask.url(), flask.pid());
+//! # Ok(())
+//! # }
+//! ```
 
+mod apps;
+mod cache;
+mod place;
+mod rootfs;
+mod running;
+
+pub mod apt;
+pub mod programs;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+pub use crate::cache::cache_dir;
+pub use crate::place::{Launch, Listen, Place, free_port};
+pub use crate::programs::Program;
+pub use crate::running::Running;
+
+use crate::rootfs::RootFs;
+
+/// The programs of the groups asked for, ready to be run.
+pub struct Workloads {
+    root: RootFs,
+}
+
+impl Workloads {
+    /// Fetches what is missing of `groups`; does nothing, and needs no network, when all is there.
+    pub fn ensure(groups: &[Group]) -> Result<Self> {
+        let root = RootFs::new(cache_dir().join("rootfs"));
+        root.ensure(groups)?;
+        let workloads = Self { root };
+        apps::ensure(&workloads, groups)?;
+        Ok(workloads)
+    }
+
+    /// Starts a program and waits until it answers.
+    pub fn spawn(&self, program: &dyn Program) -> Result<Running> {
+        Running::start(self, program, None)
+    }
+
+    /// The same in a named network name space (see ip-netns(8)).
+    pub fn spawn_in(&self, network: &str, program: &dyn Program) -> Result<Running> {
+        Running::start(self, program, Some(network))
+    }
+
+    /// A command inside the root file system; its process is the program itself (no shell stays between).
+    pub fn command<S: AsRef<OsStr>>(&self, program: S) -> Command {
+        self.command_in(None, Path::new("/"), program)
+    }
+
+    /// Where the root file system lies.
+    pub fn root(&self) -> &Path {
+        self.root.dir()
+    }
+
+    /// Whether the group's programs are there already, so that [`Self::ensure`] would fetch nothing.
+    pub fn has(groups: &[Group]) -> bool {
+        let root = RootFs::new(cache_dir().join("rootfs"));
+        groups.iter().all(|group| root.is_warm(*group))
+    }
+
+    pub(crate) fn command_in<S: AsRef<OsStr>>(
+        &self,
+        network: Option<&str>,
+        dir: &Path,
+        program: S,
+    ) -> Command {
+        // The mounts live in the name space of this one process, so none is left behind.
+        const ENTER: &str = r#"root=$1; dir=$2; shift 2
+mount --rbind /dev "$root/dev" && mount --rbind /proc "$root/proc" && exec env PWD="$dir" unshare --root="$root" --wd="$dir" -- "$@""#;
+        let mut command = match network {
+            None => Command::new("unshare"),
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name, "unshare"]);
+                command
+            }
+        };
+        command
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "--",
+                "/bin/sh",
+                "-c",
+                ENTER,
+                "sh",
+            ])
+            .arg(self.root.dir())
+            .arg(dir)
+            .arg(program)
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env("HOME", "/root")
+            .env("LANG", "C.UTF-8");
+        command
+    }
+
+    pub(crate) fn find(&self, dir: &str, wanted: impl Fn(&str) -> bool) -> Option<PathBuf> {
+        self.root
+            .find(dir, wanted)
+            .map(|name| Path::new("/").join(dir).join(name))
+    }
+}
+
+/// Packages that are fetched together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    Web,
+    Python,
+    Node,
+    Java,
+    Go,
+    Php,
+    Ruby,
+    /// Clients and load generators, and Redis.
+    Load,
+}
+
+impl Group {
+    pub const ALL: [Self; 8] = [
+        Self::Web,
+        Self::Python,
+        Self::Node,
+        Self::Java,
+        Self::Go,
+        Self::Php,
+        Self::Ruby,
+        Self::Load,
+    ];
+
+    /// What every program needs around it.
+    const BASE: [&str; 4] = ["base-files", "base-passwd", "dash", "libc-bin"];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Python => "python",
+            Self::Node => "node",
+            Self::Java => "java",
+            Self::Go => "go",
+            Self::Php => "php",
+            Self::Ruby => "ruby",
+            Self::Load => "load",
+        }
+    }
+
+    pub fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Web => &["nginx", "apache2", "haproxy", "busybox"],
+            Self::Python => &[
+                "python3",
+                "gunicorn",
+                "python3-flask",
+                "python3-requests",
+                "python3-httpbin",
+            ],
+            Self::Node => &["nodejs", "node-express"],
+            Self::Java => &["default-jdk-headless"],
+            Self::Go => &["golang-go"],
+            Self::Php => &[
+                "nginx",
+                "apache2",
+                "libapache2-mod-php",
+                "php-fpm",
+                "php-curl",
+            ],
+            Self::Ruby => &["puma", "ruby-sinatra"],
+            Self::Load => &["curl", "wrk", "redis-server", "redis-tools"],
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The small applications of `apps/`, put into the root file system and built there where they need it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{Group, Workloads};
+
+/// Directory of the applications, as programs see it.
+pub(crate) const DIR: &str = "/srv/apps";
+
+const FILES: [(&str, &str); 7] = [
+    ("python/hop.py", include_str!("../apps/python/hop.py")),
+    ("node/hop.js", include_str!("../apps/node/hop.js")),
+    ("go/hop.go", include_str!("../apps/go/hop.go")),
+    ("java/Hop.java", include_str!("../apps/java/Hop.java")),
+    ("ruby/hop.rb", include_str!("../apps/ruby/hop.rb")),
+    ("ruby/config.ru", include_str!("../apps/ruby/config.ru")),
+    ("php/index.php", include_str!("../apps/php/index.php")),
+];
+
+/// Source, product and command of what is compiled.
+const BUILDS: [(Group, &str, &str, &[&str]); 2] = [
+    (
+        Group::Go,
+        "go/hop.go",
+        "go/hop",
+        &["/usr/bin/go", "build", "-o", "hop", "hop.go"],
+    ),
+    (
+        Group::Java,
+        "java/Hop.java",
+        "java/Hop.class",
+        &["/usr/bin/javac", "Hop.java"],
+    ),
+];
+
+pub(crate) fn ensure(workloads: &Workloads, groups: &[Group]) -> Result<()> {
+    let dir = workloads.root().join(DIR.trim_start_matches('/'));
+    for (name, text) in FILES {
+        let path = dir.join(name);
+        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        fs::write(&path, text)?;
+    }
+    for (group, source, product, command) in BUILDS {
+        if groups.contains(&group) && is_older(&dir.join(product), &dir.join(source)) {
+            build(workloads, source, command)?;
+        }
+    }
+    Ok(())
+}
+
+fn build(workloads: &Workloads, source: &str, command: &[&str]) -> Result<()> {
+    eprintln!("workloads: building {source}");
+    let (program, arguments) = command.split_first().context("an empty build command")?;
+    let place = Path::new(DIR).join(source);
+    let output = workloads
+        .command_in(None, place.parent().unwrap_or(Path::new(DIR)), program)
+        .args(arguments)
+        .env("GOCACHE", "/var/tmp/go-build")
+        .env("GO111MODULE", "off")
+        .env("CGO_ENABLED", "0")
+        .output()?;
+    if !output.status.success() {
+        bail!(
+            "cannot build {source}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+fn is_older(product: &Path, source: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    match (changed(product), changed(source)) {
+        (Ok(product), Ok(source)) => product < source,
+        _ => true,
+    }
+}

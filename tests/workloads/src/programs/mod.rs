@@ -1,0 +1,46 @@
+//! One file per third-party program: how it is configured and started.
+
+mod apache;
+mod busybox;
+mod client;
+mod express;
+mod go;
+mod gunicorn;
+mod haproxy;
+mod java;
+mod nginx;
+mod php_fpm;
+mod puma;
+mod python;
+mod redis;
+
+use anyhow::Result;
+
+pub use self::apache::Apache;
+pub use self::busybox::BusyBoxHttpd;
+pub use self::client::{curl, python, wrk};
+pub use self::express::Express;
+pub use self::go::Go;
+pub use self::gunicorn::{Gunicorn, Worker};
+pub use self::haproxy::HaProxy;
+pub use self::java::Java;
+pub use self::nginx::Nginx;
+pub use self::php_fpm::PhpFpm;
+pub use self::puma::Puma;
+pub use self::python::HttpServer;
+pub use self::redis::Redis;
+
+use crate::{Launch, Listen, Place};
+
+/// A program that [`crate::Workloads::spawn`] can start.
+pub trait Program {
+    /// A short name for logs and directories.
+    fn name(&self) -> &str;
+
+    /// Writes what the program needs into its scratch directory and says how to start it.
+    fn prepare(&self, place: &Place<'_>) -> Result<Launch>;
+}
+
+fn listen_or_loopback(listen: Option<&Listen>) -> Result<Listen> {
+    listen.cloned().map_or_else(Listen::loopback, Ok)
+}

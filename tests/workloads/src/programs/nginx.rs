@@ -1,0 +1,120 @@
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use super::{Program, listen_or_loopback};
+use crate::{Launch, Listen, Place, apps};
+
+/// nginx with one worker process, configured by the body of its `server` block.
+#[derive(Clone, Debug, Default)]
+pub struct Nginx {
+    pub listen: Option<Listen>,
+    /// Directives inside `server { }`.
+    server: String,
+    /// Directives inside `http { }`.
+    http: String,
+    upstreams: u32,
+}
+
+impl Nginx {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Passes a path prefix on, over kept connections; `to` is `http://host:port` or `http://unix:/path`.
+    #[must_use]
+    pub fn proxy(mut self, prefix: &str, to: &str) -> Self {
+        let name = format!("upstream{}", self.upstreams);
+        let server = to.trim_start_matches("http://");
+        self.upstreams += 1;
+        // Writing into a String cannot fail.
+        let _ = writeln!(
+            self.http,
+            "upstream {name} {{ server {server}; keepalive 8; }}"
+        );
+        // With a path after the name nginx would rewrite; without one the target goes through as it came.
+        let _ = writeln!(
+            self.server,
+            "location {prefix} {{ proxy_pass http://{name}; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}"
+        );
+        self
+    }
+
+    /// Gives everything to the PHP application behind this FastCGI address.
+    #[must_use]
+    pub fn fastcgi(mut self, prefix: &str, to: &Listen) -> Self {
+        let _ = writeln!(
+            self.server,
+            "location {prefix} {{ include /etc/nginx/fastcgi_params; fastcgi_param SCRIPT_FILENAME {}/php/index.php; fastcgi_pass {}; }}",
+            apps::DIR,
+            to.text()
+        );
+        self
+    }
+
+    /// Any other directive of the `server` block, for instance a `location`.
+    #[must_use]
+    pub fn directive(mut self, text: &str) -> Self {
+        self.server.push_str(text);
+        self.server.push('\n');
+        self
+    }
+
+    #[must_use]
+    pub fn listen(mut self, listen: Listen) -> Self {
+        self.listen = Some(listen);
+        self
+    }
+}
+
+impl Program for Nginx {
+    fn name(&self) -> &str {
+        "nginx"
+    }
+
+    fn prepare(&self, place: &Place<'_>) -> Result<Launch> {
+        let listen = listen_or_loopback(self.listen.as_ref())?;
+        let text = format!(
+            r#"daemon off;
+worker_processes 1;
+pid {dir}/nginx.pid;
+error_log stderr;
+user root root;
+events {{ worker_connections 4096; }}
+http {{
+include /etc/nginx/mime.types;
+access_log off;
+keepalive_requests 1000000;
+client_max_body_size 0;
+client_body_temp_path {dir}/body;
+proxy_temp_path {dir}/proxy;
+fastcgi_temp_path {dir}/fastcgi;
+uwsgi_temp_path {dir}/uwsgi;
+scgi_temp_path {dir}/scgi;
+{http}server {{
+listen {listen} backlog=4096;
+root {dir}/www;
+{server}}}
+}}
+"#,
+            dir = place.inside().display(),
+            http = self.http,
+            listen = listen.text(),
+            server = self.server,
+        );
+        place.write("www/index.html", "<p>It works.</p>\n")?;
+        let file = place.write("nginx.conf", text)?;
+        Ok(Launch::new(
+            listen,
+            [
+                "/usr/sbin/nginx",
+                "-c",
+                &file,
+                "-e",
+                "stderr",
+                "-p",
+                &place.path(""),
+            ],
+        ))
+    }
+}
