@@ -1,8 +1,26 @@
+//! Kernel side of weft. Every hook is a few lines that bring a socket or a task in front of shared
+//! code: `call` decides what a socket call is worth, `caller` finds its bytes in the user's memory,
+//! `emit` writes records. Nothing here writes to user memory or changes what a program sees.
 #![no_std]
 #![no_main]
 
-#[cfg(not(test))]
+mod call;
+mod caller;
+mod connection;
+mod emit;
+mod hooks;
+mod kernel;
+mod maps;
+mod select;
+mod sniff;
+mod walk;
+
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
+
+/// The helpers used here are for programs under the GPL; the code itself is Apache-2.0 as well.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,100 @@
+//! What this kernel and host allow, for `weft doctor` and the log.
+
+use super::{
+    kernel_btf::KernelBtf,
+    load::{Door, Options, Probes},
+    offsets::{FIELDS, Need},
+};
+
+/// One thing weft can do.
+#[derive(Clone, Debug)]
+pub(crate) struct Capability {
+    pub(crate) name: &'static str,
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// The hook or mechanism it uses.
+    On(String),
+    Off {
+        reason: String,
+        fix: &'static str,
+    },
+}
+
+/// Tries what the kernel allows by doing it: every program is loaded, attached and dropped again.
+pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>) {
+    let mut list = Vec::new();
+    let kernel = match KernelBtf::of_running_kernel() {
+        Ok(kernel) => {
+            list.push(on(
+                "kernel type information",
+                "/sys/kernel/btf/vmlinux".to_owned(),
+            ));
+            kernel
+        }
+        Err(error) => {
+            list.push(off(
+                "kernel type information",
+                error.to_string(),
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF",
+            ));
+            return (list, None);
+        }
+    };
+    let probes = match Probes::load(options) {
+        Ok(probes) => probes,
+        Err(error) => {
+            list.push(off(
+                "socket calls",
+                error.to_string(),
+                "run as root on Linux 5.15 or later",
+            ));
+            return (list, None);
+        }
+    };
+    list.push(on(
+        "socket calls",
+        match probes.door() {
+            Door::Tracepoints => "tp_btf sock_send_length, sock_recv_length".to_owned(),
+            Door::Functions => "fexit tcp_sendmsg, unix_stream_sendmsg, sock_recvmsg".to_owned(),
+        },
+    ));
+    list.push(on(
+        "connection life",
+        "tp_btf inet_sock_set_state, tcp_destroy_sock".to_owned(),
+    ));
+    list.push(on(
+        "process life",
+        "tp_btf sched_process_fork, _exec, _exit".to_owned(),
+    ));
+    for field in FIELDS {
+        if let Need::Switches(what) = field.need {
+            list.push(match field.offset(&kernel) {
+                Some(_) => on(what, field.name()),
+                None => off(
+                    what,
+                    format!("this kernel has no {}", field.name()),
+                    "a newer kernel",
+                ),
+            });
+        }
+    }
+    list.dedup_by_key(|capability| capability.name);
+    (list, Some(probes))
+}
+
+fn on(name: &'static str, hook: String) -> Capability {
+    Capability {
+        name,
+        state: State::On(hook),
+    }
+}
+
+fn off(name: &'static str, reason: String, fix: &'static str) -> Capability {
+    Capability {
+        name,
+        state: State::Off { reason, fix },
+    }
+}

@@ -1,0 +1,329 @@
+//! Loads the programs that this kernel can run, and attaches them.
+
+use std::{io, process};
+
+use aya::{
+    Btf, BtfError as AyaBtfError, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, FExit, ProgramError, ProgramType},
+    sys::{BpfHelper, is_helper_supported},
+};
+use aya_log::EbpfLogger;
+use weft_abi::Counter;
+
+use super::{
+    control::{PodConnectionHint, PodControl},
+    kernel_btf::{BtfError, KernelBtf},
+    offsets::{FIELDS, Need},
+    ring::Ring,
+};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weft-probes"));
+
+/// How socket calls are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// `tp_btf` on `sock_send_length` and `sock_recv_length` (Linux 6.3).
+    Tracepoints,
+    /// `fexit` on the functions below the socket calls.
+    Functions,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Tries only this door.
+    pub(crate) door: Option<Door>,
+    /// Size of the ring buffer, bytes; a power of two.
+    pub(crate) ring_bytes: u32,
+}
+
+/// The attached programs and their maps. Dropping it, or the process's end, detaches all.
+pub(crate) struct Probes {
+    pub(crate) ring: Ring,
+    pub(super) control: Array<MapData, PodControl>,
+    pub(super) current: weft_abi::Control,
+    pub(super) processes: HashMap<MapData, u32, u32>,
+    pub(super) cgroups: HashMap<MapData, u64, u32>,
+    pub(super) ports: HashMap<MapData, u16, u32>,
+    pub(super) hints: HashMap<MapData, u64, PodConnectionHint>,
+    counters: PerCpuArray<MapData, u64>,
+    door: Door,
+    /// What is off on this kernel, and why.
+    limits: Vec<String>,
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
+    ebpf: Ebpf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    KernelBtf(#[from] BtfError),
+    #[error("the kernel's BTF cannot be used: {0}")]
+    Btf(#[from] AyaBtfError),
+    #[error("this kernel has no field {0}, which weft cannot do without")]
+    MissingField(String),
+    #[error(
+        "not permitted to load BPF programs: run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"
+    )]
+    Privileges,
+    #[error("the kernel does not let socket calls be seen: {0}")]
+    NoDoor(String),
+    #[error("program `{program}`: {message}")]
+    Program { program: String, message: String },
+    #[error("the kernel object cannot be loaded: {0}")]
+    Object(#[from] EbpfError),
+    #[error("map `{map}`: {source}")]
+    Map { map: &'static str, source: MapError },
+    #[error("the kernel object has no map `{0}`")]
+    NoMap(&'static str),
+    #[error("poll of the ring buffer: {0}")]
+    Poll(#[from] io::Error),
+}
+
+const LIFECYCLE: [&str; 5] = [
+    "inet_sock_set_state",
+    "tcp_destroy_sock",
+    "sched_process_fork",
+    "sched_process_exec",
+    "sched_process_exit",
+];
+const TRACEPOINTS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
+const FUNCTIONS: [&str; 3] = ["tcp_sendmsg", "unix_stream_sendmsg", "sock_recvmsg"];
+/// Gone since Linux 6.5.
+const SENDPAGE: &str = "tcp_sendpage";
+
+impl Probes {
+    /// Loads and attaches everything. Nothing is selected yet: see [`Probes::select`].
+    ///
+    /// # Errors
+    /// What the kernel or the privileges do not allow, named.
+    pub(crate) fn load(options: Options) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() && !has_bpf_privilege() {
+            return Err(Error::Privileges);
+        }
+        let kernel = KernelBtf::of_running_kernel()?;
+        let btf = Btf::from_sys_fs()?;
+        let mut limits = Vec::new();
+        let offsets = offsets(&kernel, &mut limits)?;
+        let own = process::id();
+        let wake_bytes = u64::from(options.ring_bytes / 4);
+        let mut loader = EbpfLoader::new();
+        loader.btf(Some(&btf));
+        for (name, offset) in &offsets {
+            loader.override_global(name, offset, true);
+        }
+        let has_loop = u32::from(
+            is_helper_supported(ProgramType::TracePoint, BpfHelper::BPF_FUNC_loop).unwrap_or(false),
+        );
+        loader.override_global("HAS_LOOP", &has_loop, true);
+        loader.override_global("OWN_TGID", &own, true);
+        loader.override_global("WAKE_BYTES", &wake_bytes, true);
+        loader.map_max_entries("RECORDS", options.ring_bytes);
+        let mut ebpf = loader.load(OBJECT)?;
+        let door = open_door(&mut ebpf, &kernel, &btf, options.door)?;
+        for name in LIFECYCLE {
+            tracepoint(&mut ebpf, name, &btf)?;
+        }
+        let log = match EbpfLogger::init(&mut ebpf) {
+            Ok(log) => Some(log),
+            Err(error) => {
+                limits.push(format!("warnings of the kernel programs: {error}"));
+                None
+            }
+        };
+        Ok(Self {
+            ring: Ring::new(take::<RingBuf<MapData>>(&mut ebpf, "RECORDS")?),
+            control: take(&mut ebpf, "CONTROL")?,
+            current: weft_abi::Control {
+                sample_below: 1 << 32,
+                ..weft_abi::Control::default()
+            },
+            processes: take(&mut ebpf, "PROCESSES")?,
+            cgroups: take(&mut ebpf, "CGROUPS")?,
+            ports: take(&mut ebpf, "PORTS")?,
+            hints: take(&mut ebpf, "HINTS")?,
+            counters: take(&mut ebpf, "COUNTERS")?,
+            door,
+            limits,
+            log,
+            ebpf,
+        })
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        self.door
+    }
+
+    pub(crate) fn limits(&self) -> &[String] {
+        &self.limits
+    }
+
+    /// Sums over all CPUs, in the order of [`Counter::ALL`].
+    pub(crate) fn counters(&self) -> Vec<(Counter, u64)> {
+        let sum = |&counter: &Counter| {
+            let values = self.counters.get(&(counter as u32), 0);
+            (counter, values.map_or(0, |values| values.iter().sum()))
+        };
+        Counter::ALL.iter().map(sum).collect()
+    }
+
+    /// Calls that the kernel left out because a program was already running on that CPU.
+    pub(crate) fn missed(&self) -> u64 {
+        0
+    }
+
+    /// Name and verified instructions of each loaded program.
+    pub(crate) fn verified(&self) -> Vec<(String, u32)> {
+        let mut rows: Vec<_> = self
+            .ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                Some((
+                    name.to_owned(),
+                    program.info().ok()?.verified_instruction_count()?,
+                ))
+            })
+            .collect();
+        rows.sort();
+        rows
+    }
+
+    /// Hands the kernel programs' warnings to the log.
+    pub(crate) fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+}
+
+fn has_bpf_privilege() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    capabilities(None).is_ok_and(|sets| {
+        sets.effective
+            .contains(CapabilitySet::BPF | CapabilitySet::PERFMON)
+            || sets.effective.contains(CapabilitySet::SYS_ADMIN)
+    })
+}
+
+fn offsets(
+    kernel: &KernelBtf,
+    limits: &mut Vec<String>,
+) -> Result<Vec<(&'static str, u32)>, Error> {
+    let mut found = Vec::with_capacity(FIELDS.len());
+    for field in FIELDS {
+        match (field.offset(kernel), field.need) {
+            (Some(offset), _) => found.push((field.global, offset)),
+            (None, Need::Always) => return Err(Error::MissingField(field.name())),
+            (None, Need::Switches(what)) => {
+                limits.push(format!("{what}: this kernel has no {}", field.name()))
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn open_door(
+    ebpf: &mut Ebpf,
+    kernel: &KernelBtf,
+    btf: &Btf,
+    wanted: Option<Door>,
+) -> Result<Door, Error> {
+    let mut reasons = Vec::new();
+    for door in [Door::Tracepoints, Door::Functions] {
+        if wanted.is_some_and(|wanted| wanted != door) {
+            continue;
+        }
+        let opened = match door {
+            Door::Tracepoints => open_tracepoints(ebpf, kernel, btf),
+            Door::Functions => open_functions(ebpf, kernel, btf),
+        };
+        match opened {
+            Ok(()) => return Ok(door),
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Err(Error::NoDoor(reasons.join("; ")))
+}
+
+fn open_tracepoints(ebpf: &mut Ebpf, kernel: &KernelBtf, btf: &Btf) -> Result<(), String> {
+    if !TRACEPOINTS.iter().all(|name| kernel.has_tracepoint(name)) {
+        return Err("no tracepoint sock_send_length (Linux 6.3)".to_owned());
+    }
+    TRACEPOINTS
+        .iter()
+        .try_for_each(|name| tracepoint(ebpf, name, btf))
+        .map_err(|error| error.to_string())
+}
+
+fn open_functions(ebpf: &mut Ebpf, kernel: &KernelBtf, btf: &Btf) -> Result<(), String> {
+    if let Some(name) = FUNCTIONS.iter().find(|name| !kernel.has_function(name)) {
+        return Err(format!("no function {name} to trace"));
+    }
+    let sendpage = kernel.has_function(SENDPAGE).then_some(SENDPAGE);
+    for name in FUNCTIONS.into_iter().chain(sendpage) {
+        function(ebpf, name, btf).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn tracepoint(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), Error> {
+    let failed = |error: ProgramError| program_error(name, &error);
+    let program = ebpf.program_mut(name).ok_or_else(|| absent(name))?;
+    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
+    program.load(name, btf).map_err(failed)?;
+    program.attach().map_err(failed)?;
+    Ok(())
+}
+
+fn function(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), Error> {
+    let failed = |error: ProgramError| program_error(name, &error);
+    let program = ebpf.program_mut(name).ok_or_else(|| absent(name))?;
+    let program: &mut FExit = program.try_into().map_err(failed)?;
+    program.load(name, btf).map_err(failed)?;
+    program.attach().map_err(failed)?;
+    Ok(())
+}
+
+fn absent(name: &str) -> Error {
+    Error::Program {
+        program: name.to_owned(),
+        message: "not in the kernel object".to_owned(),
+    }
+}
+
+/// The verifier's whole log goes to the debug log, its last lines into the error.
+fn program_error(name: &str, error: &ProgramError) -> Error {
+    let message = match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let text = verifier_log.to_string();
+            log::debug!("{name}: verifier log:\n{text}");
+            let last: Vec<_> = text
+                .lines()
+                .rev()
+                .filter(|line| !line.starts_with("processed"))
+                .take(2)
+                .collect();
+            format!(
+                "{io_error} {}",
+                last.into_iter().rev().collect::<Vec<_>>().join(" / ")
+            )
+        }
+        ProgramError::SyscallError(call) => format!("{}: {}", call.call, call.io_error),
+        other => other.to_string(),
+    };
+    Error::Program {
+        program: name.to_owned(),
+        message,
+    }
+}
+
+fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, Error> {
+    let map = ebpf.take_map(name).ok_or(Error::NoMap(name))?;
+    M::try_from(map).map_err(|source| Error::Map { map: name, source })
+}

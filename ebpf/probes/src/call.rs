@@ -1,0 +1,359 @@
+//! One socket call that moved bytes: the shared handler behind both doors.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use weft_abi::{
+    CloseRecord, Connection, Control, Counter, DataFlags, DataRecord, Direction, Half, Missing,
+    Mode, RecordKind, Stage, TAIL_BYTES,
+};
+
+use crate::{
+    caller::{self, Buffers, IoVec},
+    connection::{self, Judged, Sequence},
+    emit::{self, Piece},
+    kernel::{self, ABSENT, load},
+    maps::{CONTROL, HINTS, count},
+    sniff::{self, Start},
+    walk::Walk,
+};
+
+const MSG_OOB: u32 = 1;
+const MSG_PEEK: u32 = 2;
+const MSG_TRUNC: u32 = 0x20;
+const MSG_DONTWAIT: u32 = 0x40;
+const MSG_ERRQUEUE: u32 = 0x2000;
+const RCV_SHUTDOWN: u8 = 1;
+
+/// Bytes captured of one call, by what the call begins with.
+const REQUEST_BYTES: u32 = 64 << 10;
+const RESPONSE_BYTES: u32 = 8 << 10;
+const CONTINUATION_BYTES: u32 = 4 << 10;
+/// Bytes captured in one direction from one message start to the next.
+const MESSAGE_BUDGET: u32 = 64 << 10;
+/// `Connection::announced`, second bit: the sampler left the request in hand out.
+const ANNOUNCED: u32 = 1;
+const SAMPLED_OUT: u32 = 2;
+
+/// `ret`: what the call returned. `flags`: of a receive call, as the kernel saw them.
+#[inline(always)]
+pub(crate) fn socket_call(sk: *const c_void, ret: i32, flags: u32, direction: Direction) {
+    let receives = direction as u8 == Direction::Rx as u8;
+    if ret < 0
+        || (receives && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0)
+        || (!receives && ret == 0)
+    {
+        return;
+    }
+    let Some(control) = CONTROL.get(0) else {
+        return;
+    };
+    if control.mode == Mode::None as u32 {
+        return;
+    }
+    let Some(state) = connection::get_or_create(sk) else {
+        return;
+    };
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let judged = state.epoch == control.epoch && state.tgid == tgid;
+    if judged && state.stage == Stage::Unselected as u32 {
+        return;
+    }
+    let moved = ret as u32;
+    let tcp = connection::sequence(sk);
+    // SAFETY: the helper takes no argument.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    if !judged || state.announced & ANNOUNCED == 0 {
+        let (tcp, sequence) = tcp.unwrap_or((
+            ptr::null(),
+            Sequence {
+                write: 0,
+                copied: 0,
+            },
+        ));
+        let call = Judged {
+            tid,
+            tgid,
+            time_ns,
+            tcp,
+            sequence,
+            direction,
+            moved,
+        };
+        connection::judge(sk, state, control, &call);
+        if state.stage == Stage::Unselected as u32 {
+            return;
+        }
+    }
+    if ret == 0 {
+        // SAFETY: `sk` is a hook's argument.
+        if unsafe { load::<u8>(sk, &kernel::SOCK_SHUTDOWN) } & RCV_SHUTDOWN != 0
+            && state.stage != Stage::Muted as u32
+        {
+            closed(state, Direction::Rx, false, tgid, tid, time_ns);
+        }
+        return;
+    }
+    count(Counter::CallsSeen);
+    let half = if receives {
+        &mut state.rx
+    } else {
+        &mut state.tx
+    };
+    let (offset, seq) = advance(
+        half,
+        moved,
+        tcp.map(|(_, s)| if receives { s.copied } else { s.write }),
+    );
+    if state.stage == Stage::Muted as u32 {
+        return count(Counter::CallsMuted);
+    }
+    let call = Call {
+        sk,
+        offset,
+        seq,
+        moved,
+        tgid,
+        tid,
+        time_ns,
+        flags,
+        direction,
+    };
+    if tcp.is_some() {
+        data::<true>(&call, state, control)
+    } else {
+        data::<false>(&call, state, control)
+    }
+}
+
+/// Moves a stream's position over a call of `moved` bytes; gives where the call began.
+#[inline(always)]
+fn advance(half: &mut Half, moved: u32, end: Option<u32>) -> (u64, u32) {
+    let Some(end) = end else {
+        let offset = half.offset;
+        half.offset = offset.wrapping_add(u64::from(moved));
+        return (offset, 0);
+    };
+    let seq = end.wrapping_sub(moved);
+    // What the hooks did not see (a missed hook, zero-copy receive) shows as a jump.
+    let jump = i64::from(seq.wrapping_sub(half.seq) as i32);
+    let offset = half.offset.wrapping_add(jump as u64);
+    half.offset = offset.wrapping_add(u64::from(moved));
+    half.seq = end;
+    (offset, seq)
+}
+
+struct Call {
+    sk: *const c_void,
+    offset: u64,
+    seq: u32,
+    moved: u32,
+    tgid: u32,
+    tid: u32,
+    time_ns: u64,
+    flags: u32,
+    direction: Direction,
+}
+
+/// A call on a connection that is not muted: what of it travels?
+#[inline(always)]
+fn data<const TCP: bool>(call: &Call, state: &mut Connection, control: &Control) {
+    let receives = call.direction as u8 == Direction::Rx as u8;
+    let truncated = receives && call.flags & MSG_TRUNC != 0;
+    let buffers = if truncated {
+        Err(Missing::NoBuffer)
+    } else {
+        caller::buffers(call.direction, call.moved, state)
+    };
+    let first = match &buffers {
+        Ok(buffers) => first_bytes(buffers),
+        Err(_) => 0,
+    };
+    let start = sniff::start(first);
+    if start == Start::Other || state.stage == Stage::Fresh as u32 {
+        take_hint(state);
+    }
+    let stage = state.stage;
+    if stage == Stage::Muted as u32 || (stage == Stage::Sniff as u32 && start == Start::Other) {
+        return count(Counter::CallsMuted);
+    }
+    if start != Start::Other {
+        state.stage = Stage::Follow as u32;
+    }
+    if start == Start::Request {
+        state.announced &= !SAMPLED_OUT;
+        if TCP && u64::from(mix(call.seq)) >= control.sample_below {
+            state.announced |= SAMPLED_OUT;
+            count(Counter::RequestsSampledOut);
+        }
+    }
+    if state.announced & SAMPLED_OUT != 0 {
+        return count(Counter::CallsSampledOut);
+    }
+    let unknown = state.stage == Stage::Fresh as u32;
+    let half = if receives {
+        &mut state.rx
+    } else {
+        &mut state.tx
+    };
+    let skip = half.skip_to.wrapping_sub(call.offset);
+    let skip = if half.skip_to > call.offset { skip } else { 0 };
+    if skip >= u64::from(call.moved) {
+        return count(Counter::CallsSkipped);
+    }
+    let limit = match start {
+        Start::Request => REQUEST_BYTES,
+        Start::Response => RESPONSE_BYTES,
+        Start::Other => CONTINUATION_BYTES,
+    };
+    if start != Start::Other {
+        half.budget = MESSAGE_BUDGET;
+    }
+    let limit = if limit > half.budget {
+        half.budget
+    } else {
+        limit
+    };
+    if unknown && limit == 0 {
+        state.stage = Stage::Sniff as u32;
+        return count(Counter::CallsMuted);
+    }
+    let wanted = if limit > call.moved {
+        call.moved
+    } else {
+        limit
+    };
+    half.budget -= wanted;
+    let mut flags = if unknown { DataFlags::UNKNOWN } else { 0 };
+    if TCP {
+        flags |= DataFlags::SEQ;
+    }
+    if call.flags & MSG_DONTWAIT != 0 {
+        flags |= DataFlags::NONBLOCKING;
+    }
+    flags |= epoll(call.sk);
+    let mut piece = Piece {
+        record: DataRecord {
+            header: emit::header(
+                RecordKind::Data,
+                call.direction,
+                flags,
+                call.tgid,
+                call.tid,
+                call.time_ns,
+            ),
+            cookie: state.cookie,
+            offset: call.offset,
+            len: call.moved,
+            seq: call.seq,
+            tail: [0; TAIL_BYTES],
+            missing: 0,
+            reserved: [0; 7],
+        },
+        address: 0,
+    };
+    match buffers {
+        Ok(buffers) => Walk::new(piece, &buffers, wanted, skip as u32).run(),
+        Err(missing) => {
+            piece.record.missing = missing as u8;
+            piece.record.header.flags |= DataFlags::CALL_START | DataFlags::CALL_END;
+            count(match missing {
+                Missing::IoUring => Counter::MissingIoUring,
+                Missing::Compat => Counter::MissingCompat,
+                Missing::Fault => Counter::MissingFault,
+                Missing::Vector => Counter::MissingVector,
+                Missing::NoBuffer | Missing::None | Missing::Budget => Counter::MissingNoBuffer,
+            });
+            let written = emit::data(&mut piece);
+            count(if written {
+                Counter::CallsRecorded
+            } else {
+                Counter::CallsRingFull
+            });
+        }
+    }
+}
+
+/// The first eight bytes of the call, 0 where there are fewer (a short head is the agent's affair).
+#[inline(always)]
+fn first_bytes(buffers: &Buffers) -> u64 {
+    let address = if buffers.vectors == 0 {
+        buffers.address
+    } else {
+        match caller::read::<IoVec>(buffers.address) {
+            Some(first) => first.base,
+            None => return 0,
+        }
+    };
+    caller::read::<u64>(address).unwrap_or(0)
+}
+
+/// Takes in what the agent has said of this connection since.
+#[inline(always)]
+fn take_hint(state: &mut Connection) {
+    let cookie = state.cookie;
+    // SAFETY: read at once; the element is ours alone to remove.
+    let Some(hint) = (unsafe { HINTS.get(&cookie) }).copied() else {
+        return;
+    };
+    if hint.stage != 0 {
+        state.stage = hint.stage;
+    }
+    if hint.rx_skip_to > state.rx.skip_to {
+        state.rx.skip_to = hint.rx_skip_to;
+    }
+    if hint.tx_skip_to > state.tx.skip_to {
+        state.tx.skip_to = hint.tx_skip_to;
+    }
+    let _gone = HINTS.remove(&cookie);
+}
+
+/// Whether the socket's file stands in an epoll set, as flags of a record.
+#[inline(always)]
+fn epoll(sk: *const c_void) -> u16 {
+    if kernel::FILE_EPOLL.load() == ABSENT {
+        return 0;
+    }
+    // SAFETY: each is the verifier's pointer to a structure; a null on the way loads as null.
+    let watched = unsafe {
+        let socket = load::<*const c_void>(sk, &kernel::SOCK_SOCKET);
+        let file = load::<*const c_void>(socket, &kernel::SOCKET_FILE);
+        load::<u64>(file, &kernel::FILE_EPOLL)
+    };
+    if watched != 0 {
+        DataFlags::EPOLL_KNOWN | DataFlags::EPOLL
+    } else {
+        DataFlags::EPOLL_KNOWN
+    }
+}
+
+/// Both ends of a connection see the same sequence number, so both reach the same verdict.
+#[inline(always)]
+fn mix(seq: u32) -> u32 {
+    let mut x = seq ^ 0x9e37_79b9;
+    x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
+    x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
+    x ^ (x >> 16)
+}
+
+/// Reports the end of a direction, or of the connection.
+#[inline(always)]
+pub(crate) fn closed(
+    state: &Connection,
+    direction: Direction,
+    last: bool,
+    tgid: u32,
+    tid: u32,
+    time_ns: u64,
+) {
+    let record = CloseRecord {
+        header: emit::header(RecordKind::Close, direction, 0, tgid, tid, time_ns),
+        cookie: state.cookie,
+        rx_bytes: state.rx.offset,
+        tx_bytes: state.tx.offset,
+        last: u8::from(last),
+        reserved: [0; 7],
+    };
+    emit::output(&record);
+}

@@ -1,0 +1,184 @@
+//! Where a socket call's bytes stand in the user's memory: the system call's own arguments, which
+//! the kernel saved when the task entered it.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_task_btf, bpf_probe_read_user, generated::bpf_task_pt_regs,
+};
+use weft_abi::{Connection, Direction, Missing};
+
+use crate::kernel::{self, ABSENT, load};
+
+/// The user's side of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Buffers {
+    /// The buffer, or the array of `struct iovec`.
+    pub(crate) address: u64,
+    /// Entries of that array; 0: `address` is the buffer.
+    pub(crate) vectors: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct IoVec {
+    pub(crate) base: u64,
+    pub(crate) len: u64,
+}
+
+/// Saved registers on x86-64 (`struct pt_regs`, part of the kernel's ABI), byte offsets.
+mod regs {
+    pub(super) const RAX: usize = 80;
+    pub(super) const RDX: usize = 96;
+    pub(super) const RSI: usize = 104;
+    pub(super) const ORIG_RAX: usize = 120;
+}
+
+/// `arch/x86/entry/syscalls/syscall_64.tbl`.
+mod nr {
+    pub(super) const READ: u64 = 0;
+    pub(super) const WRITE: u64 = 1;
+    pub(super) const READV: u64 = 19;
+    pub(super) const WRITEV: u64 = 20;
+    pub(super) const SENDTO: u64 = 44;
+    pub(super) const RECVFROM: u64 = 45;
+    pub(super) const SENDMSG: u64 = 46;
+    pub(super) const RECVMSG: u64 = 47;
+    pub(super) const PREADV: u64 = 295;
+    pub(super) const PWRITEV: u64 = 296;
+    pub(super) const RECVMMSG: u64 = 299;
+    pub(super) const SENDMMSG: u64 = 307;
+    pub(super) const PREADV2: u64 = 327;
+    pub(super) const PWRITEV2: u64 = 328;
+    pub(super) const IO_URING_ENTER: u64 = 426;
+}
+
+const PF_IO_WORKER: u32 = 0x10;
+const PF_KTHREAD: u32 = 0x0020_0000;
+const TS_COMPAT: u32 = 2;
+/// What the entry code leaves in `rax` until the call has its result. Seen there, the task is still
+/// inside the call that the other registers belong to (and not in work done on the way out of it).
+const IN_CALL: u64 = -38_i64 as u64;
+/// Size of `struct mmsghdr`, and where its `msg_len` stands.
+const MMSGHDR: u64 = 64;
+const MMSGHDR_LEN: u64 = 56;
+
+/// Finds the buffers of the call the current task is in, which moved `moved` bytes.
+#[inline(always)]
+pub(crate) fn buffers(
+    direction: Direction,
+    moved: u32,
+    state: &mut Connection,
+) -> Result<Buffers, Missing> {
+    // SAFETY: the helper takes no argument.
+    let task = unsafe { bpf_get_current_task_btf() } as *const c_void;
+    // SAFETY: the helper's result is a task.
+    let flags = unsafe { load::<u32>(task, &kernel::TASK_FLAGS) };
+    if flags & PF_IO_WORKER != 0 {
+        return Err(Missing::IoUring);
+    }
+    if flags & PF_KTHREAD != 0 {
+        return Err(Missing::NoBuffer);
+    }
+    // SAFETY: as above.
+    if kernel::TASK_STATUS.load() != ABSENT
+        && unsafe { load::<u32>(task, &kernel::TASK_STATUS) } & TS_COMPAT != 0
+    {
+        return Err(Missing::Compat);
+    }
+    // SAFETY: a user task has saved registers.
+    let saved = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;
+    // SAFETY: the verifier knows the result as `struct pt_regs`.
+    let register = |offset: usize| unsafe { saved.add(offset).cast::<u64>().read_volatile() };
+    let call = register(regs::ORIG_RAX);
+    if call == nr::IO_URING_ENTER {
+        return Err(Missing::IoUring);
+    }
+    if register(regs::RAX) != IN_CALL {
+        return Err(Missing::NoBuffer);
+    }
+    let (second, third) = (register(regs::RSI), register(regs::RDX));
+    let sends = direction as u8 == Direction::Tx as u8;
+    let (plain, vector, message, batch) = if sends {
+        (
+            call == nr::WRITE || call == nr::SENDTO,
+            call == nr::WRITEV || call == nr::PWRITEV || call == nr::PWRITEV2,
+            call == nr::SENDMSG,
+            call == nr::SENDMMSG,
+        )
+    } else {
+        (
+            call == nr::READ || call == nr::RECVFROM,
+            call == nr::READV || call == nr::PREADV || call == nr::PREADV2,
+            call == nr::RECVMSG,
+            call == nr::RECVMMSG,
+        )
+    };
+    if plain {
+        Ok(Buffers {
+            address: second,
+            vectors: 0,
+        })
+    } else if vector {
+        of_vector(second, third)
+    } else if message {
+        of_message(second)
+    } else if batch {
+        of_message(batch_entry(second, third as u32, moved, state)?)
+    } else {
+        Err(Missing::NoBuffer)
+    }
+}
+
+#[inline(always)]
+fn of_vector(address: u64, entries: u64) -> Result<Buffers, Missing> {
+    if entries == 0 || entries > 1024 {
+        return Err(Missing::Vector);
+    }
+    Ok(Buffers {
+        address,
+        vectors: entries as u32,
+    })
+}
+
+/// `struct user_msghdr`: `msg_iov` at 16, `msg_iovlen` at 24.
+#[inline(always)]
+fn of_message(message: u64) -> Result<Buffers, Missing> {
+    let vector: [u64; 2] = read(message.wrapping_add(16)).ok_or(Missing::Fault)?;
+    of_vector(vector[0], vector[1])
+}
+
+/// Which message of `sendmmsg` or `recvmmsg` this is: the hook fires once for each, and the kernel
+/// has by then stored the results of those before it. A message that cannot be told is missing.
+#[inline(always)]
+fn batch_entry(
+    array: u64,
+    entries: u32,
+    moved: u32,
+    state: &mut Connection,
+) -> Result<u64, Missing> {
+    let follows = state.batch == array && state.batch_index.wrapping_add(1) < entries;
+    let mut index = if follows {
+        state.batch_index.wrapping_add(1)
+    } else {
+        0
+    };
+    if index > 0 {
+        let before = array.wrapping_add(u64::from(index - 1).wrapping_mul(MMSGHDR));
+        let stored: u32 = read(before.wrapping_add(MMSGHDR_LEN)).ok_or(Missing::Fault)?;
+        if stored != state.batch_ret {
+            index = 0;
+        }
+    }
+    state.batch = array;
+    state.batch_index = index;
+    state.batch_ret = moved;
+    Ok(array.wrapping_add(u64::from(index).wrapping_mul(MMSGHDR)))
+}
+
+/// A value in the current task's memory; `None` when it is not mapped or not resident.
+#[inline(always)]
+pub(crate) fn read<T: Copy>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}

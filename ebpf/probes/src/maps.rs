@@ -1,0 +1,59 @@
+//! All maps. Sizes are upper bounds; hash maps allocate elements as they come.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage},
+    macros::btf_map,
+};
+use weft_abi::{Connection, Control, Counter, Hint};
+
+const NO_PREALLOC: usize = 1;
+
+/// Records to the agent. The loader sets the real size.
+#[btf_map]
+pub(crate) static RECORDS: RingBuf<u8, { 4 << 20 }> = RingBuf::new();
+
+#[btf_map]
+pub(crate) static CONTROL: Array<Control, 1> = Array::new();
+
+/// Judged processes by tgid; values here and below are `weft_abi::Verdict`. A forked child inherits its parent's element before it runs.
+#[btf_map]
+pub(crate) static PROCESSES: HashMap<u32, u32, 65536, NO_PREALLOC> = HashMap::new();
+
+/// Judged cgroups by id.
+#[btf_map]
+pub(crate) static CGROUPS: HashMap<u64, u32, 4096, NO_PREALLOC> = HashMap::new();
+
+/// Selected ports, local or remote.
+#[btf_map]
+pub(crate) static PORTS: HashMap<u16, u32, 256, NO_PREALLOC> = HashMap::new();
+
+/// The agent's word on connections, by socket cookie; taken out when read, so nearly empty.
+#[btf_map]
+pub(crate) static HINTS: HashMap<u64, Hint, 16384, NO_PREALLOC> = HashMap::new();
+
+#[btf_map]
+pub(crate) static CONNECTIONS: SkStorage<Connection> = SkStorage::new();
+
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<u64, { Counter::ALL.len() }> = PerCpuArray::new();
+
+#[inline(always)]
+pub(crate) fn count(counter: Counter) {
+    add(counter, 1);
+}
+
+#[inline(always)]
+pub(crate) fn add(counter: Counter, n: u64) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: a per-CPU slot; a lost update by an interrupting program would cost one count.
+        unsafe { *value += n };
+    }
+}
+
+/// What helpers without a wrapper of their own want as a map.
+#[inline(always)]
+pub(crate) const fn pointer<M>(map: &'static M) -> *mut c_void {
+    core::ptr::from_ref(map).cast_mut().cast()
+}

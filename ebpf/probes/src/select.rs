@@ -1,0 +1,38 @@
+//! Whether a task's sockets are looked at: decided once for each connection, process and epoch.
+
+use aya_ebpf::{Global, helpers::bpf_get_current_cgroup_id};
+use weft_abi::{Control, Mode, Verdict};
+
+use crate::maps::{CGROUPS, PORTS, PROCESSES};
+
+/// weft's own process: never traced.
+#[unsafe(no_mangle)]
+pub(crate) static OWN_TGID: Global<u32> = Global::new(0);
+
+/// The cheapest key first: mode, process, port, cgroup.
+#[inline(always)]
+pub(crate) fn selected(control: &Control, tgid: u32, local_port: u16, remote_port: u16) -> bool {
+    // SAFETY: values are plain and read at once.
+    match unsafe { PROCESSES.get(&tgid) }.copied() {
+        Some(ALLOW) => return true,
+        Some(_) => return false,
+        None => {}
+    }
+    if control.by_port != 0 {
+        // SAFETY: as above.
+        let known =
+            unsafe { PORTS.get(&local_port).is_some() || PORTS.get(&remote_port).is_some() };
+        if known {
+            return true;
+        }
+    }
+    if control.mode == Mode::All as u32 {
+        return true;
+    }
+    // SAFETY: the helper takes no argument.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: as above.
+    unsafe { CGROUPS.get(&cgroup) }.copied() == Some(ALLOW)
+}
+
+const ALLOW: u32 = Verdict::Allow as u32;

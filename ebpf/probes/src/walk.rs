@@ -1,0 +1,233 @@
+//! Cuts one call into records: one or more for each segment of its buffers.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{Global, helpers::bpf_loop};
+use weft_abi::{Counter, DataFlags, Missing, TAIL_BYTES};
+
+use crate::{
+    caller::{self, Buffers, IoVec},
+    emit::{self, Piece},
+    maps::count,
+};
+
+/// Segments of a vector no longer than this are captured even when the budget is used up: chunk
+/// framing stands in them.
+const SMALL_SEGMENT: u32 = 64;
+/// Steps for one call at most; the last one accounts for what is left.
+const MAX_STEPS: u32 = 32;
+/// The same where the kernel has no `bpf_loop` and the steps are unrolled.
+const UNROLLED_STEPS: u32 = 2;
+/// Largest payload of one record.
+const MAX_PIECE: u32 = 4096;
+
+/// 1: the kernel has `bpf_loop` (Linux 5.17).
+#[unsafe(no_mangle)]
+static HAS_LOOP: Global<u32> = Global::new(0);
+
+/// Where in the call the walk stands. `piece.record` is made up for the whole call at first; its
+/// offset and sequence number move along.
+pub(crate) struct Walk {
+    pub(crate) piece: Piece,
+    /// Flags that all records of the call share.
+    flags: u16,
+    /// No record of this call has been written yet.
+    first: bool,
+    /// Address of the next `struct iovec`, and how many there are.
+    vector: u64,
+    vectors: u32,
+    /// The segment in hand.
+    segment: u64,
+    segment_left: u32,
+    /// Bytes of the call not accounted for yet.
+    left: u32,
+    /// Bytes that may still be captured.
+    wanted: u32,
+    /// Bytes at the call's beginning that the agent does not need.
+    skip: u32,
+}
+
+impl Walk {
+    #[inline(always)]
+    pub(crate) fn new(piece: Piece, buffers: &Buffers, wanted: u32, skip: u32) -> Self {
+        let left = piece.record.len;
+        let flat = buffers.vectors == 0;
+        Self {
+            flags: piece.record.header.flags,
+            piece,
+            first: true,
+            vector: buffers.address,
+            vectors: buffers.vectors,
+            segment: if flat { buffers.address } else { 0 },
+            segment_left: if flat { left } else { 0 },
+            left,
+            wanted,
+            skip,
+        }
+    }
+
+    /// Nothing after the loop may depend on what its callback has done: the verifier of Linux 6.1
+    /// believes that the callback left everything as it was.
+    #[inline(always)]
+    pub(crate) fn run(&mut self) {
+        if HAS_LOOP.load() != 0 {
+            let callback: unsafe extern "C" fn(u64, *mut Walk) -> u64 = step;
+            // SAFETY: the callback has the shape the helper wants, `self` outlives the call.
+            unsafe {
+                bpf_loop(
+                    MAX_STEPS,
+                    callback as *mut c_void,
+                    core::ptr::from_mut(self).cast(),
+                    0,
+                )
+            };
+        } else {
+            for index in MAX_STEPS - UNROLLED_STEPS..MAX_STEPS {
+                // SAFETY: as above.
+                if unsafe { step(u64::from(index), self) } != 0 {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// One step of the walk; 1 ends it.
+#[inline(never)]
+unsafe extern "C" fn step(index: u64, walk: *mut Walk) -> u64 {
+    // SAFETY: the context that `run` passed.
+    let walk = unsafe { &mut *walk };
+    if walk.left == 0 {
+        return 1;
+    }
+    let Some(missing) = segment(walk) else {
+        return 0;
+    };
+    if missing as u8 != Missing::None as u8 || index == u64::from(MAX_STEPS - 1) {
+        rest(
+            walk,
+            if missing as u8 == Missing::None as u8 {
+                Missing::Vector
+            } else {
+                missing
+            },
+        );
+        return 1;
+    }
+    let mut take = if walk.segment_left > walk.wanted {
+        walk.wanted
+    } else {
+        walk.segment_left
+    };
+    if walk.segment_left <= SMALL_SEGMENT {
+        take = walk.segment_left;
+    }
+    let mut cover = walk.segment_left;
+    if take > MAX_PIECE {
+        take = MAX_PIECE;
+        cover = MAX_PIECE;
+    }
+    walk.wanted -= if take > walk.wanted {
+        walk.wanted
+    } else {
+        take
+    };
+    walk.piece.record.missing = Missing::None as u8;
+    let mut tail = 0;
+    if take < cover {
+        walk.piece.record.missing = Missing::Budget as u8;
+        let end = walk.segment.wrapping_add(u64::from(cover));
+        if cover >= TAIL_BYTES as u32
+            && let Some(bytes) =
+                caller::read::<[u8; TAIL_BYTES]>(end.wrapping_sub(TAIL_BYTES as u64))
+        {
+            walk.piece.record.tail = bytes;
+            tail = DataFlags::TAIL;
+        }
+    }
+    write(walk, take, cover, tail);
+    if walk.left == 0 { 1 } else { 0 }
+}
+
+/// Makes the segment in hand one with bytes that are wanted. `None`: the step was used up on that.
+#[inline(always)]
+fn segment(walk: &mut Walk) -> Option<Missing> {
+    if walk.segment_left == 0 {
+        if walk.vectors == 0 {
+            return Some(Missing::Vector);
+        }
+        let Some(next) = caller::read::<IoVec>(walk.vector) else {
+            return Some(Missing::Fault);
+        };
+        walk.vector = walk.vector.wrapping_add(size_of::<IoVec>() as u64);
+        walk.vectors -= 1;
+        walk.segment = next.base;
+        walk.segment_left = if next.len > u64::from(walk.left) {
+            walk.left
+        } else {
+            next.len as u32
+        };
+        if walk.segment_left == 0 {
+            return None;
+        }
+    }
+    // A range that the agent does not need is passed over: the next record's offset says so.
+    let over = if walk.skip > walk.segment_left {
+        walk.segment_left
+    } else {
+        walk.skip
+    };
+    if over > 0 {
+        walk.skip -= over;
+        advance(walk, over);
+        if walk.segment_left == 0 {
+            return None;
+        }
+    }
+    Some(Missing::None)
+}
+
+/// One record for all that is left, without bytes.
+#[inline(always)]
+fn rest(walk: &mut Walk, missing: Missing) {
+    count(if missing as u8 == Missing::Fault as u8 {
+        Counter::MissingFault
+    } else {
+        Counter::MissingVector
+    });
+    walk.piece.record.missing = missing as u8;
+    let left = walk.left;
+    walk.segment_left = left;
+    write(walk, 0, left, 0);
+}
+
+#[inline(always)]
+fn write(walk: &mut Walk, take: u32, cover: u32, flags: u16) {
+    let mut flags = walk.flags | flags | if walk.first { DataFlags::CALL_START } else { 0 };
+    if cover == walk.left {
+        flags |= DataFlags::CALL_END;
+    }
+    walk.piece.record.header.flags = flags;
+    walk.piece.record.header.captured = take;
+    walk.piece.record.len = cover;
+    walk.piece.address = walk.segment;
+    let written = emit::data(&mut walk.piece);
+    if walk.first {
+        count(if written {
+            Counter::CallsRecorded
+        } else {
+            Counter::CallsRingFull
+        });
+        walk.first = false;
+    }
+    advance(walk, cover);
+}
+
+#[inline(always)]
+fn advance(walk: &mut Walk, bytes: u32) {
+    walk.segment = walk.segment.wrapping_add(u64::from(bytes));
+    walk.segment_left -= bytes;
+    walk.left -= bytes;
+    walk.piece.record.offset = walk.piece.record.offset.wrapping_add(u64::from(bytes));
+    walk.piece.record.seq = walk.piece.record.seq.wrapping_add(bytes);
+}
