@@ -1,6 +1,12 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112) from one direction of a connection, with gaps.
 
+mod body;
+mod chunked;
+mod head;
 mod parser;
+mod side;
+pub(crate) mod start_line;
+mod tail;
 
 use bytes::Bytes;
 
