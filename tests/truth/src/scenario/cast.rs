@@ -1,0 +1,256 @@
+//! The programs of all scenarios, running.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+use weft_workloads::programs::{
+    Apache, BusyBoxHttpd, Express, Go, Gunicorn, HaProxy, HttpServer, Java, Nginx, PhpFpm, Program,
+    Puma,
+};
+use weft_workloads::{Group, Listen, Running, Workloads};
+
+use super::{ALL_CALLS, HOPS, Scenario};
+use crate::topology::{Node, Role, Route, Topology};
+use crate::truth::{self, Model, ProgramInfo};
+
+/// Programs end when this is dropped.
+pub struct Cast {
+    pub topology: Topology,
+    pub scenarios: Vec<Scenario>,
+    running: Vec<Running>,
+}
+
+/// What the scenarios need from the archive.
+const GROUPS: [Group; 7] = [
+    Group::Web,
+    Group::Python,
+    Group::Node,
+    Group::Java,
+    Group::Go,
+    Group::Php,
+    Group::Ruby,
+];
+
+impl Cast {
+    /// Fetches what is missing.
+    pub fn fetch() -> Result<Workloads> {
+        Workloads::ensure(&GROUPS).context("the programs of the scenarios cannot be had")
+    }
+
+    /// Starts all programs; the last of a chain first.
+    pub fn start(workloads: &Workloads) -> Result<Self> {
+        let driver = Node {
+            info: ProgramInfo {
+                name: "driver".to_owned(),
+                model: Model::Interleaved,
+            },
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            role: Role::Plain,
+            roots: vec![std::process::id()],
+            max_kept: None,
+        };
+        let cast = Cast {
+            topology: Topology::new(driver),
+            scenarios: vec![],
+            running: vec![],
+        };
+        Casting { workloads, cast }.all()
+    }
+}
+
+struct Casting<'a> {
+    workloads: &'a Workloads,
+    cast: Cast,
+}
+
+impl Casting<'_> {
+    fn all(mut self) -> Result<Cast> {
+        use Model::{Blocking, Interleaved};
+
+        let go = self.app("go", Interleaved, &Go::new("go"))?;
+        let express = self.app("express", Interleaved, &Express::new("express"))?;
+        let java = self.app("java", Blocking, &Java::new("java"))?;
+        let puma = self.app("puma", Blocking, &Puma::new("puma"))?;
+        let sync = self.app("gunicorn sync", Blocking, &Gunicorn::sync("sync"))?;
+        let threads = self.app(
+            "gunicorn gthread",
+            Blocking,
+            &Gunicorn::threads("gthread", 8),
+        )?;
+        let apache = self.app("apache prefork", Blocking, &Apache::default())?;
+        self.cast.topology.node_mut(apache).max_kept = Some(8);
+        let files = self.add("http.server", Blocking, Role::Plain, &HttpServer::default())?;
+        let busybox = self.add(
+            "busybox httpd",
+            Blocking,
+            Role::Plain,
+            &BusyBoxHttpd::default(),
+        )?;
+        let page = Nginx::new().directive("location / { try_files /index.html =404; }");
+        let nginx = self.add("nginx", Interleaved, Role::Plain, &page)?;
+
+        let fpm = Listen::loopback()?;
+        let pool = PhpFpm {
+            listen: Some(fpm.clone()),
+            ..PhpFpm::default()
+        };
+        let php = self.app("php-fpm", Blocking, &pool)?;
+        let gateway = Nginx::new().fastcgi("/", &fpm);
+        let gateway = self.add("nginx", Interleaved, Role::Gateway { to: php }, &gateway)?;
+
+        let by_nginx = |to: truth::Program, this: &Self| Nginx::new().proxy("/", &this.url(to));
+        let program = by_nginx(express, &self);
+        let nginx_express =
+            self.add("nginx", Interleaved, Role::Proxy { to: express }, &program)?;
+        let program = by_nginx(sync, &self);
+        let nginx_sync = self.add("nginx", Interleaved, Role::Proxy { to: sync }, &program)?;
+        let program = HaProxy::before(&self.url(puma));
+        let haproxy_puma = self.add("haproxy", Interleaved, Role::Proxy { to: puma }, &program)?;
+        let program = HaProxy::before(&self.url(go));
+        let haproxy_go = self.add("haproxy", Interleaved, Role::Proxy { to: go }, &program)?;
+        let program = by_nginx(threads, &self);
+        let nginx_threads =
+            self.add("nginx", Interleaved, Role::Proxy { to: threads }, &program)?;
+
+        let route = |entry, via: &[truth::Program]| Route {
+            entry,
+            via: via.to_vec(),
+        };
+        self.cast.scenarios = vec![
+            Scenario {
+                name: "nginx",
+                routes: vec![route(nginx, &[])],
+                calls: HOPS,
+            },
+            Scenario {
+                name: "http.server",
+                routes: vec![route(files, &[])],
+                calls: HOPS,
+            },
+            Scenario {
+                name: "busybox",
+                routes: vec![route(busybox, &[])],
+                calls: HOPS,
+            },
+            Scenario {
+                name: "go",
+                routes: vec![route(go, &[])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "express",
+                routes: vec![route(express, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "java",
+                routes: vec![route(java, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "puma",
+                routes: vec![route(puma, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "gunicorn-sync",
+                routes: vec![route(sync, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "gunicorn-gthread",
+                routes: vec![route(threads, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "apache",
+                routes: vec![route(apache, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "php-fpm",
+                routes: vec![route(gateway, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "nginx-express",
+                routes: vec![route(nginx_express, &[java])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "nginx-sync",
+                routes: vec![route(nginx_sync, &[express])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "haproxy-puma",
+                routes: vec![route(haproxy_puma, &[haproxy_go])],
+                calls: ALL_CALLS,
+            },
+            // Three chains of different runtimes that meet at the last two programs.
+            Scenario {
+                name: "fan-in",
+                routes: vec![
+                    route(nginx_threads, &[express, haproxy_go]),
+                    route(puma, &[java, haproxy_go]),
+                    route(sync, &[nginx_express, haproxy_go]),
+                ],
+                calls: HOPS,
+            },
+        ];
+        Ok(self.cast)
+    }
+
+    fn app(&mut self, name: &str, model: Model, program: &dyn Program) -> Result<truth::Program> {
+        self.add(name, model, Role::App, program)
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        model: Model,
+        role: Role,
+        program: &dyn Program,
+    ) -> Result<truth::Program> {
+        let running = self.workloads.spawn(program)?;
+        let address = match running.listen() {
+            Listen::Tcp(address) => *address,
+            Listen::Unix(path) => anyhow::bail!("{name} listens on {}", path.display()),
+        };
+        let info = ProgramInfo {
+            name: name.to_owned(),
+            model,
+        };
+        let roots = vec![running.pid()];
+        self.cast.running.push(running);
+        Ok(self.cast.topology.add(Node {
+            info,
+            address,
+            role,
+            roots,
+            max_kept: None,
+        }))
+    }
+
+    fn url(&self, program: truth::Program) -> String {
+        format!("http://{}", self.cast.topology.node(program).address)
+    }
+}
+
+impl Drop for Cast {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Cast {
+    pub fn stop(&mut self) {
+        // First come the ones in front, so that nobody is left without its upstream; together, as
+        // each may take its time.
+        std::thread::scope(|scope| {
+            for running in self.running.drain(..).rev() {
+                scope.spawn(move || drop(running));
+            }
+        });
+    }
+}
