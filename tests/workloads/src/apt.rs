@@ -36,6 +36,17 @@ impl PrivateApt {
         run(self.apt_get().arg("update")).map(drop)
     }
 
+    /// Whether the archive holds the package: not every distribution has all of them.
+    pub fn has(&self, package: &str) -> bool {
+        let mut command = Command::new("apt-cache");
+        command.env("APT_CONFIG", self.dir.join("apt.conf")).args([
+            "show",
+            "--no-all-versions",
+            package,
+        ]);
+        run(&mut command).is_ok()
+    }
+
     /// Fetches `packages` and all they depend on; gives the package files.
     pub fn download<S: AsRef<OsStr>>(&self, packages: &[S]) -> Result<Vec<PathBuf>> {
         let install = |mode: &str| {

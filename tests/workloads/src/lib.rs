@@ -135,7 +135,7 @@ pub enum Group {
     Go,
     Php,
     Ruby,
-    /// Clients and load generators, and Redis.
+    /// Clients, load generators and tools; Redis.
     Load,
 }
 
@@ -153,6 +153,9 @@ impl Group {
 
     /// What every program needs around it.
     const BASE: [&str; 4] = ["base-files", "base-passwd", "dash", "libc-bin"];
+
+    /// Come with [`Self::Load`] where the distribution has them.
+    const OPTIONAL_TOOLS: [&str; 1] = ["bpftool"];
 
     pub fn name(self) -> &'static str {
         match self {

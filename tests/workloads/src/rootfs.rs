@@ -74,6 +74,13 @@ impl RootFs {
             .context("the package lists could not be fetched: is the network there?")?;
         let mut packages: Vec<&str> = Group::BASE.to_vec();
         packages.extend(missing.iter().flat_map(|group| group.packages()));
+        if missing.contains(&Group::Load) {
+            packages.extend(
+                Group::OPTIONAL_TOOLS
+                    .iter()
+                    .filter(|package| apt.has(package)),
+            );
+        }
         let files = apt.download(&packages)?;
         self.lay_out()?;
         self.unpack(&files)?;

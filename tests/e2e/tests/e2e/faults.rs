@@ -1,0 +1,239 @@
+//! When things go wrong, the traced programs do not notice and every loss is counted.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use weft_e2e::raw::{Client, Server};
+use weft_e2e::{Behaviour, Scene, Sink, Weft, WeftCommand, on_scene};
+use weft_workloads::Group;
+use weft_workloads::programs::{Nginx, wrk};
+
+#[test]
+fn the_receiver_comes_later() -> Result<()> {
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
+        let absent = Sink::start()?;
+        let (address, endpoint) = (absent.address(), absent.endpoint());
+        drop(absent);
+        let weft = WeftCommand::new(["run"])?
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+            .start()?;
+        for number in 0..20 {
+            scene.curl(&[&format!("{}/{}-{number}", server.url(), scene.tag)])?;
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        let sink = Sink::start_on(address)?;
+        sink.wait(&scene.tag, 40, Duration::from_secs(30))?
+            .count(40)?;
+        weft.stop()?;
+        sink.spans(&scene.tag).count(40)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn the_receiver_refuses_then_accepts() -> Result<()> {
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
+        scene.sink.behave(Behaviour::Refuse);
+        let weft = scene.weft()?.start()?;
+        scene.curl(&[&format!("{}/{}", server.url(), scene.tag)])?;
+        std::thread::sleep(Duration::from_secs(3));
+        scene.sink.behave(Behaviour::Accept);
+        scene.sink.wait(&scene.tag, 2, Duration::from_secs(30))?;
+        scene.finish(weft)?.count(2)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_slow_receiver_costs_counted_spans_and_nothing_else() -> Result<()> {
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
+        scene
+            .sink
+            .behave(Behaviour::Stall(Duration::from_millis(500)));
+        let (weft, metrics) = with_metrics(scene, &[])?;
+        load(scene, &server.url(), 5)?;
+        scene.sink.behave(Behaviour::Accept);
+        std::thread::sleep(Duration::from_secs(3));
+        metrics.balanced()?;
+        let resident = resident_kilobytes(weft.pid())?;
+        ensure!(resident < 200_000, "{resident} kB resident");
+        weft.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_full_ring_loses_counted_spans_and_nothing_else() -> Result<()> {
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
+        let (weft, metrics) = with_metrics(scene, &["--ring-bytes", "65536"])?;
+        load(scene, &server.url(), 4)?;
+        std::thread::sleep(Duration::from_secs(2));
+        metrics.balanced()?;
+        weft.stop()?;
+        Ok(())
+    })
+}
+
+#[test]
+fn ten_thousand_short_processes() -> Result<()> {
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
+        let mut weft = scene.weft()?.start()?;
+        let before = resident_kilobytes(weft.pid())?;
+        let churn = "i=0; while [ $i -lt 10000 ]; do /bin/true; i=$((i+1)); done";
+        let status = std::process::Command::new("/bin/sh")
+            .args(["-c", churn])
+            .status()?;
+        ensure!(status.success());
+        let after = resident_kilobytes(weft.pid())?;
+        ensure!(weft.is_running(), "weft ended:\n{}", weft.errors());
+        ensure!(
+            after < before + 50_000,
+            "resident memory went from {before} to {after} kB"
+        );
+        scene.curl(&[&format!("{}/{}", server.url(), scene.tag)])?;
+        scene.finish(weft)?.count(2)?;
+        Ok(())
+    })
+}
+
+#[test]
+fn hostile_bytes() -> Result<()> {
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
+        let mut weft = scene.weft()?.start()?;
+        for round in 0..200_u64 {
+            let bytes = noise(round);
+            let peer = Server::start(move |stream| {
+                std::io::copy(stream, &mut std::io::sink())?;
+                Ok(())
+            })?;
+            let mut client = Client::connect(peer.address)?;
+            // Begins like a request, so that it is followed, and goes on as it likes.
+            let start: &[u8] = match round % 4 {
+                0 => b"GET /hostile HTTP/1.1\r\nHost: h\r\n",
+                1 => b"POST /hostile HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff0\r\n",
+                2 => b"GET /hostile HTTP/1.1\r\nContent-Length: 18446744073709551616\r\n\r\n",
+                _ => b"GET ",
+            };
+            client.send(start)?.send(&bytes)?;
+            drop(client);
+            peer.join()?;
+        }
+        ensure!(weft.is_running(), "weft ended:\n{}", weft.errors());
+        scene.curl(&[&format!("{}/{}", server.url(), scene.tag)])?;
+        let binary = scene.finish(weft)?;
+        binary.count(2)?;
+        Ok(())
+    })
+}
+
+/// Bytes without meaning, the same in each run (a linear congruence).
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(4096).collect()
+}
+
+/// Many requests by wrk, none of which may fail.
+fn load(scene: &Scene, url: &str, seconds: u32) -> Result<()> {
+    let arguments = [
+        "-t1",
+        "-c16",
+        &format!("-d{seconds}s"),
+        &format!("{url}/{}", scene.tag),
+    ];
+    let output = wrk(&scene.workloads).args(arguments).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(said.contains(" requests in "), "wrk failed: {said}");
+    ensure!(
+        !said.contains("Socket errors") && !said.contains("Non-2xx"),
+        "the clients saw errors: {said}"
+    );
+    Ok(())
+}
+
+/// weft's own figures, in Prometheus' form.
+struct Metrics {
+    address: std::net::SocketAddr,
+}
+
+fn with_metrics(scene: &Scene, arguments: &[&str]) -> Result<(Weft, Metrics)> {
+    let address = std::net::SocketAddr::from((
+        [127, 0, 0, 1],
+        weft_workloads::free_port([127, 0, 0, 1].into())?,
+    ));
+    let weft = scene
+        .weft()?
+        .args(["--metrics-listen", &address.to_string()])
+        .args(arguments.iter().copied())
+        .start()?;
+    Ok((weft, Metrics { address }))
+}
+
+impl Metrics {
+    /// Sum over all label sets of one metric.
+    fn sum(text: &str, name: &str) -> f64 {
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with(['{', ' '])
+                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        };
+        text.lines().filter_map(value).sum()
+    }
+
+    fn read(&self) -> Result<String> {
+        let mut client = Client::connect(self.address)?;
+        let answer = client
+            .send("GET /metrics HTTP/1.0\r\n\r\n")?
+            .read_to_end()?;
+        String::from_utf8(answer).context("metrics are no text")
+    }
+
+    /// seen = exported + dropped, whatever the reasons.
+    fn balanced(&self) -> Result<()> {
+        let text = self.read()?;
+        let [seen, exported, dropped] = [
+            "weft_spans_seen_total",
+            "weft_spans_exported_total",
+            "weft_spans_dropped_total",
+        ]
+        .map(|name| Self::sum(&text, name));
+        ensure!(seen > 0.0, "no figures:\n{text}");
+        ensure!(
+            (seen - exported - dropped).abs() < 0.5,
+            "{seen} seen, {exported} exported, {dropped} dropped:\n{text}"
+        );
+        Ok(())
+    }
+}
+
+fn resident_kilobytes(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}

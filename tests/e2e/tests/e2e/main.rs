@@ -1,0 +1,10 @@
+//! weft on real programs, seen by a real OTLP receiver. One binary: the tests take turns on the machine.
+
+mod clients;
+mod export;
+mod faults;
+mod life;
+mod networks;
+mod programs;
+mod proxies;
+mod wire;
