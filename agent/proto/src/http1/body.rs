@@ -67,7 +67,7 @@ impl Body {
                 }
             }
             Framing::Chunked(chunks) => match chunks.bytes(bytes, &mut self.payload) {
-                Step::Malformed if self.doubt == Doubt::EachCall => {
+                Step::Malformed(_) if self.doubt == Doubt::EachCall => {
                     self.lose();
                     Step::More
                 }

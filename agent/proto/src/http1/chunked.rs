@@ -40,8 +40,8 @@ pub(super) enum Step {
     More,
     /// The last of the message was the byte before this index.
     End(usize),
-    /// It is not in this coding.
-    Malformed,
+    /// The byte at this index is not in this coding.
+    Malformed(usize),
 }
 
 /// A gap reached further than what is known.
@@ -74,7 +74,7 @@ impl Chunks {
             match self.framing(byte) {
                 Some(true) => {}
                 Some(false) => return Step::End(at),
-                None => return Step::Malformed,
+                None => return Step::Malformed(at - 1),
             }
         }
         Step::More
@@ -182,11 +182,11 @@ mod tests {
             "000000000000000f\r\n0123456789abcde\r\n0\r\n\r\n",
             Ok((15, 40)),
         );
-        check("0000000000000000f\r\n", Err(Step::Malformed));
-        check("\r\n", Err(Step::Malformed));
-        check("x\r\n", Err(Step::Malformed));
-        check("-1\r\n", Err(Step::Malformed));
-        check("2\r\nhello", Err(Step::Malformed));
+        check("0000000000000000f\r\n", Err(Step::Malformed(16)));
+        check("\r\n", Err(Step::Malformed(0)));
+        check("x\r\n", Err(Step::Malformed(0)));
+        check("-1\r\n", Err(Step::Malformed(0)));
+        check("2\r\nhello", Err(Step::Malformed(5)));
         check("5\r\nhel", Err(Step::More));
         check("0\r\nA: b\r\n", Err(Step::More));
         fn check(input: &str, expected: Result<(u64, usize), Step>) {

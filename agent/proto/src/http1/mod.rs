@@ -2,15 +2,21 @@
 
 mod body;
 mod chunked;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod head;
 mod parser;
 mod side;
 pub(crate) mod start_line;
 mod tail;
+#[cfg(test)]
+mod tests;
+#[cfg(any(test, feature = "fuzz"))]
+mod transcript;
 
 use bytes::Bytes;
 
-pub use parser::{Interest, Parser, Request, RequestParser, Response, ResponseParser, Start};
+pub use parser::{Interest, Parser, Request, RequestParser, Response, ResponseParser, Side, Start};
 
 /// What one direction of a connection turned out to hold, in stream order.
 ///

@@ -121,6 +121,8 @@ struct Reading<S: Side> {
     fields: Collector,
     len: usize,
     gap: Gap,
+    /// Offset behind what is of the head for sure, or its last gap.
+    reached: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,6 +260,7 @@ impl<S: Side> Parser<S> {
                 }
                 Phase::Fields(head) => {
                     head.gap = Gap::MidLine;
+                    head.reached = self.offset.saturating_add(len);
                     self.forget_line();
                     len
                 }
@@ -318,6 +321,7 @@ impl<S: Side> Parser<S> {
             } else {
                 &bytes[..taken]
             };
+            let len = line.len();
             match judge::<S>(line, known, end.is_some(), candidate) {
                 Judgement::Open => {
                     self.phase = Phase::StartLine(candidate);
@@ -336,8 +340,9 @@ impl<S: Side> Parser<S> {
                         start: candidate.start,
                         line,
                         fields,
-                        len: taken + known,
+                        len,
                         gap: Gap::None,
+                        reached: self.offset.saturating_add(taken as u64),
                     });
                     self.partial.clear();
                 }
@@ -369,11 +374,13 @@ impl<S: Side> Parser<S> {
             let line = &bytes[taken..=taken + end];
             taken += line.len();
             head.len += line.len();
+            let end_of_line = self.offset.saturating_add(taken as u64);
             if head.len > MAX_HEAD {
                 return self.malformed_head(bytes, Malformed::TooLong, conversation);
             }
             if head.gap == Gap::MidLine {
                 head.gap = Gap::Passed;
+                head.reached = end_of_line;
                 continue;
             }
             let read = if self.partial.is_empty() {
@@ -389,15 +396,18 @@ impl<S: Side> Parser<S> {
                     } else {
                         Extent::WithGap
                     };
-                    let end = self.offset.saturating_add(taken as u64);
-                    self.announce(end, extent, conversation);
+                    self.announce(end_of_line, extent, conversation);
                     return taken;
                 }
-                (Ok(Line::Field), _) | (Ok(Line::Stray), Gap::None) => self.partial.clear(),
+                (Ok(Line::Field), _) | (Ok(Line::Stray), Gap::None) => {
+                    head.reached = end_of_line;
+                    self.partial.clear();
+                }
                 (Err(why), Gap::None) => return self.malformed_head(bytes, why, conversation),
                 // The head ended in the gap: this is of the body.
                 (Ok(Line::Stray) | Err(_), _) => {
-                    self.announce(self.offset, Extent::WithoutEnd, conversation);
+                    let end = head.reached;
+                    self.announce(end, Extent::WithoutEnd, conversation);
                     return 0;
                 }
             }
@@ -430,9 +440,10 @@ impl<S: Side> Parser<S> {
                 self.complete(self.offset.saturating_add(taken as u64), body, conversation);
                 taken
             }
-            Step::Malformed => {
-                conversation.complete(self.offset, UNKNOWN);
-                conversation.malformed(self.offset, Malformed::Chunk);
+            Step::Malformed(index) => {
+                let at = self.offset.saturating_add(index as u64);
+                conversation.complete(at, UNKNOWN);
+                conversation.malformed(at, Malformed::Chunk);
                 self.seek_anew();
                 bytes.len()
             }
