@@ -1,0 +1,41 @@
+//! All set-up of the other commands, for a machine that is to lose its network.
+
+use std::ffi::OsString;
+
+use anyhow::{Result, bail};
+use weft_workloads::{Group, Workloads};
+
+use crate::cargo::cargo;
+use crate::host;
+use crate::process::Run as _;
+use crate::step::step;
+use crate::toolchain::Toolchain;
+
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+    if let Some(argument) = arguments.first() {
+        bail!("`setup` takes no arguments, not `{}`", argument.display());
+    }
+    host::prepare()?;
+    Toolchain::ensure()?;
+    step("fetching the crates that weft depends on", || {
+        cargo("fetch").arg("--locked").run_quietly()
+    })?;
+    workloads()?;
+    eprintln!(
+        "==> all is there: {}",
+        weft_workloads::cache_dir().display()
+    );
+    Ok(())
+}
+
+pub(crate) fn workloads() -> Result<()> {
+    if Workloads::has(&Group::ALL) {
+        Workloads::ensure(&Group::ALL)?;
+        return Ok(());
+    }
+    let what = format!(
+        "installing the programs that weft is tried on in {}",
+        weft_workloads::cache_dir().join("rootfs").display()
+    );
+    step(&what, || Workloads::ensure(&Group::ALL).map(drop))
+}

@@ -1,0 +1,101 @@
+//! Commands whose work is done by crates under `tests/`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::build::{self, Profile};
+use crate::cargo::{self, cargo};
+use crate::host;
+use crate::process::Run as _;
+
+pub(crate) fn e2e(arguments: &[OsString]) -> Result<()> {
+    run_whole(Stage::E2e, arguments)
+}
+
+pub(crate) fn truth(arguments: &[OsString]) -> Result<()> {
+    run_whole(Stage::Truth, arguments)
+}
+
+pub(crate) fn vm(arguments: &[OsString]) -> Result<()> {
+    run_whole(Stage::Vm, arguments)
+}
+
+pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
+    run_whole(Stage::Bench, arguments)
+}
+
+fn run_whole(stage: Stage, arguments: &[OsString]) -> Result<()> {
+    if let Some(reason) = stage.missing() {
+        bail!("{reason}");
+    }
+    host::prepare()?;
+    let program = build::weft(Profile::Release)?;
+    stage.command(&program, arguments).run()
+}
+
+/// A crate of proofs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    E2e,
+    Truth,
+    Vm,
+    Bench,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::E2e => "tests/e2e",
+            Self::Truth => "tests/truth",
+            Self::Vm => "tests/vm",
+            Self::Bench => "tests/bench",
+        }
+    }
+
+    /// Why there is nothing to run.
+    pub(crate) fn missing(self) -> Option<String> {
+        let directory = cargo::root().join(self.directory());
+        let begins = match self {
+            Self::E2e => has_tests(directory.join("tests")),
+            Self::Truth | Self::Vm | Self::Bench => directory.join("src/main.rs").exists(),
+        };
+        (!begins).then(|| format!("{} has nothing to run yet", self.directory()))
+    }
+
+    /// The crate's command for the program that was built.
+    pub(crate) fn command(self, program: &std::path::Path, arguments: &[OsString]) -> Command {
+        let mut command = match self {
+            Self::E2e => cargo("test"),
+            Self::Truth | Self::Vm | Self::Bench => {
+                let mut command = cargo("run");
+                command.args(["--quiet", "--release"]);
+                command
+            }
+        };
+        command.args(["--package", self.package()]);
+        if self != Self::E2e {
+            command.arg("--");
+        }
+        command.args(arguments).env("WEFT_BIN", program);
+        command
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::E2e => "weft-e2e",
+            Self::Truth => "weft-truth",
+            Self::Vm => "weft-vm",
+            Self::Bench => "weft-bench",
+        }
+    }
+}
+
+fn has_tests(directory: PathBuf) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+}
