@@ -102,6 +102,9 @@ pub struct Connection {
     pub batch: u64,
     pub batch_index: u32,
     pub batch_ret: u32,
+    /// Calls since the connection was announced, as far as they were looked at.
+    pub calls: u32,
+    pub reserved: u32,
     pub rx: Half,
     pub tx: Half,
 }
