@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long = "kernel", value_enum, default_value = "all")]
     selection: Selection,
     /// The self-contained program to test.
-    #[arg(long, default_value = "target/release/weft")]
+    #[arg(long, env = "WEFT_BIN", default_value = "target/release/weft")]
     weft: PathBuf,
     /// Record the verifier's instruction counts of this run.
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! What a boot proved: one row per door, problems in words.
+//! What a boot proved: a check for the programs, one for each door; problems in words.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,17 @@ pub(crate) struct Verdict {
     kernel: Kernel,
     release: String,
     seconds: f32,
-    programs: usize,
-    /// Problems that concern no single door.
-    general: Vec<String>,
-    doors: Vec<(Door, Result<&'static str, Vec<String>>)>,
+    checks: Vec<Check>,
     consoles: PathBuf,
 }
+
+struct Check {
+    name: &'static str,
+    result: Proof,
+}
+
+/// What was shown, or every problem.
+type Proof = Result<String, Vec<String>>;
 
 /// weft's exit code where the kernel does not allow what was asked.
 const KERNEL_REFUSES: i32 = 3;
@@ -30,84 +35,107 @@ const SHOWN_PROBLEMS: usize = 4;
 
 impl Verdict {
     pub(crate) fn new(kernel: Kernel, release: String, boot: &Boot, record: &mut Record) -> Self {
-        let transcript = &boot.transcript;
-        let mut general = death(boot);
-        let mut programs = 0;
-        if transcript.has_begun() {
-            general.extend(succeeded(transcript, "doctor").err());
-            match succeeded(transcript, "verifier") {
-                Ok(outcome) => {
-                    let counts = verified::parse_counts(&outcome.lines);
-                    programs = counts.len();
-                    if counts.is_empty() {
-                        general.push("`weft doctor --verifier` names no program".to_owned());
-                    }
-                    general.extend(record.take(kernel, counts));
-                }
-                Err(problem) => general.push(problem),
-            }
-        }
-        let doors = Door::ALL.map(|door| (door, judge(kernel, door, transcript)));
+        let mut checks = vec![Check {
+            name: "programs",
+            result: judge_programs(kernel, boot, record),
+        }];
+        checks.extend(Door::ALL.map(|door| Check {
+            name: door.name(),
+            result: judge_door(kernel, door, &boot.transcript),
+        }));
         Self {
             kernel,
             release,
             seconds: boot.seconds,
-            programs,
-            general,
-            doors: doors.into(),
+            checks,
             consoles: boot.directory.clone(),
         }
     }
 
     fn is_good(&self) -> bool {
-        self.general.is_empty() && self.doors.iter().all(|(_, result)| result.is_ok())
+        self.checks.iter().all(|check| check.result.is_ok())
     }
-}
 
-/// Prints the table and the reasons; true if all is well.
-pub(crate) fn print(verdicts: &[Verdict]) -> bool {
-    for verdict in verdicts.iter().filter(|verdict| !verdict.is_good()) {
+    fn print_problems(&self) {
         println!(
             "\n{} ({}), consoles in {}",
-            verdict.kernel,
-            verdict.release,
-            verdict.consoles.display()
+            self.kernel,
+            self.release,
+            self.consoles.display()
         );
-        for problem in &verdict.general {
-            println!("  {problem}");
-        }
-        for (door, result) in &verdict.doors {
-            for problem in result.as_ref().err().into_iter().flatten() {
-                println!("  {door}: {problem}");
+        for check in &self.checks {
+            for problem in check.result.as_ref().err().into_iter().flatten() {
+                println!("  {}: {problem}", check.name);
             }
         }
     }
+}
+
+/// Prints the reasons, the table and the sum; true if all is well.
+pub(crate) fn print(verdicts: &[Verdict]) -> bool {
+    for verdict in verdicts.iter().filter(|verdict| !verdict.is_good()) {
+        verdict.print_problems();
+    }
 
     println!(
-        "\n{:<8} {:<28} {:<7} {:<24} programs seconds",
-        "kernel", "release", "door", "result"
+        "\n{:<8} {:<28} {:<10} {:<30} seconds",
+        "kernel", "release", "check", "result"
     );
+    let (mut passed, mut failed) = (0, 0);
     for verdict in verdicts {
-        for (door, result) in &verdict.doors {
-            let result = result.as_ref().map_or("FAILED", |text| text);
+        for Check { name, result } in &verdict.checks {
+            *(if result.is_ok() {
+                &mut passed
+            } else {
+                &mut failed
+            }) += 1;
             println!(
-                "{:<8} {:<28} {:<7} {:<24} {:>8} {:>7.1}",
-                verdict.kernel, verdict.release, door, result, verdict.programs, verdict.seconds
+                "{:<8} {:<28} {:<10} {:<30} {:>7.1}",
+                verdict.kernel,
+                verdict.release,
+                name,
+                result.as_ref().map_or("FAILED", String::as_str),
+                verdict.seconds
             );
         }
     }
-    let failed = verdicts.iter().filter(|verdict| !verdict.is_good()).count();
-    println!("vm: {} kernels, {failed} failed", verdicts.len());
+    println!("vm: {passed} passed, {failed} failed");
     failed == 0
 }
 
-fn judge(kernel: Kernel, door: Door, transcript: &Transcript) -> Result<&'static str, Vec<String>> {
+/// The guest lived, and all programs load.
+fn judge_programs(kernel: Kernel, boot: &Boot, record: &mut Record) -> Proof {
+    let transcript = &boot.transcript;
+    let mut problems = death(boot);
+    problems.extend(succeeded(transcript, "doctor").err());
+    let mut programs = 0;
+    match succeeded(transcript, "verifier") {
+        Ok(outcome) => {
+            let counts = verified::parse_counts(&outcome.lines);
+            programs = counts.len();
+            if counts.is_empty() {
+                problems.push("`weft doctor --verifier` names no program".to_owned());
+            }
+            problems.extend(record.take(kernel, counts));
+        }
+        Err(problem) => problems.push(problem),
+    }
+    if problems.is_empty() {
+        Ok(format!("{programs} loaded"))
+    } else {
+        Err(problems)
+    }
+}
+
+fn judge_door(kernel: Kernel, door: Door, transcript: &Transcript) -> Proof {
     let result = |name: &str| transcript.get(&format!("{name} {door}"));
     let Some(log) = result("log") else {
         return Err(vec!["was not reached".to_owned()]);
     };
     match kernel.expects(door) {
-        Expectation::Refusal if log.code == Some(KERNEL_REFUSES) => Ok("refused, as expected"),
+        Expectation::Refusal if log.code == Some(KERNEL_REFUSES) => {
+            Ok("refused, as expected".to_owned())
+        }
         Expectation::Refusal => Err(vec![told(
             "`weft run` should have refused with exit code 3, but ended with",
             log,
@@ -117,25 +145,26 @@ fn judge(kernel: Kernel, door: Door, transcript: &Transcript) -> Result<&'static
             let (Some(requests), Some(spans)) = (result("requests"), result("spans")) else {
                 return Err(vec![told("`weft run` was never ready; ended with", log)]);
             };
-            match smoke::check(requests, spans) {
-                Ok(problems) if problems.is_empty() => Ok("trace whole"),
-                Ok(mut problems) => {
-                    shorten(&mut problems);
-                    problems.push(told("`weft run` ended with", log));
-                    Err(problems)
-                }
-                Err(error) => Err(vec![format!("{error:#}")]),
-            }
+            judge_spans(requests, spans, log)
         }
     }
 }
 
-fn shorten(problems: &mut Vec<String>) {
+fn judge_spans(requests: &Outcome, spans: &Outcome, log: &Outcome) -> Proof {
+    let mut problems = match smoke::check(requests, spans) {
+        Ok(problems) if problems.is_empty() => {
+            return Ok(format!("{} requests traced", requests.lines.len()));
+        }
+        Ok(problems) => problems,
+        Err(error) => vec![format!("{error:#}")],
+    };
     let left_out = problems.len().saturating_sub(SHOWN_PROBLEMS);
     if left_out > 1 {
         problems.truncate(SHOWN_PROBLEMS);
         problems.push(format!("and {left_out} more"));
     }
+    problems.push(told("`weft run` ended with", log));
+    Err(problems)
 }
 
 fn death(boot: &Boot) -> Vec<String> {
@@ -145,14 +174,12 @@ fn death(boot: &Boot) -> Vec<String> {
         End::TimedOut => "the guest did not end in time",
     };
     let console = boot.console().unwrap_or_default();
+    let last_words = console
+        .lines()
+        .skip_while(|line| !is_kernel_death(line))
+        .take(SHOWN_LINES);
     let mut lines = vec![format!("{what} after {:.0} s", boot.seconds)];
-    lines.extend(
-        console
-            .lines()
-            .skip_while(|line| !is_kernel_death(line))
-            .take(SHOWN_LINES)
-            .map(str::to_owned),
-    );
+    lines.extend(last_words.map(str::to_owned));
     lines
 }
 
