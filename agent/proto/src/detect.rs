@@ -73,6 +73,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// More bytes never take back a verdict, and a verdict is of the bytes, not of their number.
 #[cfg(any(test, feature = "fuzz"))]
 pub fn fuzz_sniff(input: &[u8]) {
+    let input = &input[..input.len().min(300)];
     let verdicts = (0..=input.len()).map(|end| sniff(&input[..end]));
     let mut decided = verdicts.skip_while(|&verdict| verdict == Verdict::NeedMore);
     if let Some(first) = decided.next() {
@@ -83,6 +84,11 @@ pub fn fuzz_sniff(input: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fuzz() {
+        crate::corpus::each_input("http1", fuzz_sniff);
+    }
 
     #[test]
     fn verdicts() {

@@ -2,6 +2,8 @@
 //! clock, a file, a socket, the environment or a global, and nothing panics on any input.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod corpus;
 pub mod detect;
 pub mod http1;
 mod stream;

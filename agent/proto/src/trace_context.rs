@@ -183,6 +183,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzz() {
+        crate::corpus::each_input("trace_context", fuzz_trace_context);
+    }
+
+    #[test]
     fn traceparent() {
         const IDS: &str = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
         check(&format!("00-{IDS}-01"), Some(1));
