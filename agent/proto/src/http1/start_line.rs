@@ -103,9 +103,24 @@ pub(crate) fn is_text(line: &[u8]) -> bool {
     })
 }
 
+/// Of a token (RFC 9110 §5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
+
+static TOKEN: [bool; 256] = {
+    let (mut table, mut at) = ([false; 256], 0);
+    while at < 256 {
+        table[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    let (symbols, mut at) = (b"!#$%&'*+-.^_`|~", 0);
+    while at < symbols.len() {
+        table[symbols[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// A line without `\r\n` or a bare `\n`.
 pub(crate) fn trim_end(line: &[u8]) -> &[u8] {
