@@ -1,1 +1,9 @@
+
+#![expect(dead_code, reason = "being wired")]
+
+mod config;
+mod discover;
+mod export;
+mod telemetry;
+
 fn main() {}

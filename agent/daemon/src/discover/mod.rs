@@ -1,0 +1,18 @@
+//! What is known about processes: from `/proc`, from their own environment, from the
+//! configuration. Read at once when a process is first heard of, because many live shortly.
+
+mod container;
+mod facts;
+mod host;
+mod name;
+mod processes;
+mod resource;
+mod scan;
+mod select;
+
+pub(crate) use facts::ProcessFacts;
+pub(crate) use name::{NameSource, service_name};
+pub(crate) use processes::{Processes, Rules, build_resource};
+pub(crate) use resource::{Resource, Value};
+pub(crate) use scan::{scan, unix_socket_inodes};
+pub(crate) use select::{Decision, Rule, Selector};

@@ -1,0 +1,181 @@
+//! Spans of many processes as one `ExportTraceServiceRequest`
+//! (opentelemetry/proto/trace/v1/trace.proto).
+
+use std::{collections::HashMap, sync::Arc};
+
+use weft_flow::span::{Kind, Span};
+
+use super::{
+    clock::Clock,
+    protobuf::{Room, Writer},
+    semantic::{Attributes, Conventions, Describer, Status, status},
+};
+use crate::discover::{Resource, Value};
+
+pub(crate) const SCOPE: &str = "weft";
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Bits of `Span.flags` beside the W3C ones.
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+
+pub(crate) type Finished = (Span, Arc<Resource>);
+
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    describer: Describer,
+    clock: Clock,
+    writer: Writer,
+    name: String,
+}
+
+impl Encoder {
+    pub(crate) fn new(conventions: Conventions, clock: Clock) -> Self {
+        Self {
+            describer: Describer::new(conventions),
+            clock,
+            writer: Writer::default(),
+            name: String::new(),
+        }
+    }
+
+    /// The request's bytes.
+    pub(crate) fn encode(&mut self, spans: &[Finished]) -> Vec<u8> {
+        self.clock.refresh();
+        for (resource, spans) in by_resource(spans) {
+            self.resource_spans(resource, &spans);
+        }
+        self.writer.take()
+    }
+
+    /// `ResourceSpans { resource = 1, scope_spans = 2 }` as field 1 of the request.
+    fn resource_spans(&mut self, resource: &Resource, spans: &[&Span]) {
+        let Self { describer, clock, writer, name } = self;
+        writer.message(1, Room::Large, |writer| {
+            writer.message(1, Room::Medium, |writer| write_resource(resource, writer));
+            writer.message(2, Room::Large, |writer| {
+                writer.message(1, Room::Small, |writer| {
+                    writer.bytes(1, SCOPE.as_bytes());
+                    writer.bytes(2, VERSION.as_bytes());
+                });
+                for span in spans {
+                    writer.message(2, Room::Medium, |writer| {
+                        write_span(span, clock, describer, name, writer);
+                    });
+                }
+            });
+        });
+    }
+}
+
+fn write_span(
+    span: &Span,
+    clock: &Clock,
+    describer: &mut Describer,
+    name: &mut String,
+    writer: &mut Writer,
+) {
+    let (start, end) = clock.unix_ns(span.start_ns, span.end_ns);
+    writer.bytes(1, &span.trace_id.0);
+    writer.bytes(2, &span.span_id.0);
+    if let Some(state) = &span.trace_state {
+        writer.bytes(3, super::semantic::text(state).as_bytes());
+    }
+    if let Some(parent) = span.parent {
+        writer.bytes(4, &parent.0);
+    }
+    describer.name(span, name);
+    writer.bytes(5, name.as_bytes());
+    writer.uint(6, kind_number(span.kind).into());
+    writer.fixed64(7, start);
+    writer.fixed64(8, end);
+    describer.attributes(span, &mut InField { field: 9, writer });
+    if status(span) == Status::Error {
+        writer.message(15, Room::Small, |writer| writer.uint(3, 2));
+    }
+    writer.fixed32(16, flags(span));
+}
+
+/// `SPAN_KIND_*`.
+pub(crate) fn kind_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Server => 2,
+        Kind::Client => 3,
+    }
+}
+
+pub(crate) fn flags(span: &Span) -> u32 {
+    let remote = if span.parent_is_remote { IS_REMOTE } else { 0 };
+    let known = if span.parent.is_some() { HAS_IS_REMOTE | remote } else { 0 };
+    u32::from(span.trace_flags) | known
+}
+
+fn write_resource(resource: &Resource, writer: &mut Writer) {
+    let mut out = InField { field: 1, writer };
+    for attribute in &resource.attributes {
+        match &attribute.value {
+            Value::Text(value) => out.text(&attribute.key, value),
+            Value::Int(value) => out.int(&attribute.key, *value),
+            Value::List(values) => {
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                out.list(&attribute.key, &values);
+            }
+        }
+    }
+}
+
+/// Spans by their resource, in the order of each resource's first span. `Arc`s are compared, not
+/// what they hold: one process has one.
+pub(crate) fn by_resource(spans: &[Finished]) -> Vec<(&Resource, Vec<&Span>)> {
+    let mut groups: Vec<(&Resource, Vec<&Span>)> = Vec::new();
+    let mut indices = HashMap::new();
+    for (span, resource) in spans {
+        let index = *indices.entry(Arc::as_ptr(resource)).or_insert_with(|| {
+            groups.push((resource, Vec::new()));
+            groups.len() - 1
+        });
+        groups[index].1.push(span);
+    }
+    groups
+}
+
+/// Attributes as repeated `KeyValue { key = 1, value = 2 }` in a field.
+struct InField<'a> {
+    field: u32,
+    writer: &'a mut Writer,
+}
+
+impl Attributes for InField<'_> {
+    fn text(&mut self, key: &str, value: &str) {
+        self.key_value(key, value.len(), |any| any.bytes(1, value.as_bytes()));
+    }
+
+    fn int(&mut self, key: &str, value: i64) {
+        self.key_value(key, 0, |any| any.uint(3, value.cast_unsigned()));
+    }
+
+    fn list(&mut self, key: &str, values: &[&str]) {
+        let length = values.iter().map(|value| value.len() + 4).sum();
+        self.key_value(key, length, |any| {
+            any.message(5, room(length), |array| {
+                for value in values {
+                    array.message(1, room(value.len()), |any| any.bytes(1, value.as_bytes()));
+                }
+            });
+        });
+    }
+}
+
+impl InField<'_> {
+    fn key_value(&mut self, key: &str, length: usize, write: impl FnOnce(&mut Writer)) {
+        self.writer.message(self.field, room(key.len() + length), |writer| {
+            writer.bytes(1, key.as_bytes());
+            writer.message(2, room(length), write);
+        });
+    }
+}
+
+/// With some bytes of framing.
+fn room(length: usize) -> Room {
+    if length + 12 < 128 { Room::Small } else { Room::Medium }
+}
