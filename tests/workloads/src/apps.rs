@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use crate::{Group, Workloads};
 
 /// Directory of the applications, as programs see it.
-pub(crate) const DIR: &str = "/srv/apps";
+pub const DIR: &str = "/srv/apps";
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 11] = [
     ("python/hop.py", include_str!("../apps/python/hop.py")),
     ("node/hop.js", include_str!("../apps/node/hop.js")),
     ("go/hop.go", include_str!("../apps/go/hop.go")),
@@ -18,6 +18,22 @@ const FILES: [(&str, &str); 7] = [
     ("ruby/hop.rb", include_str!("../apps/ruby/hop.rb")),
     ("ruby/config.ru", include_str!("../apps/ruby/config.ru")),
     ("php/index.php", include_str!("../apps/php/index.php")),
+    (
+        "shop/storefront/storefront.py",
+        include_str!("../apps/shop/storefront/storefront.py"),
+    ),
+    (
+        "shop/catalog/index.php",
+        include_str!("../apps/shop/catalog/index.php"),
+    ),
+    (
+        "shop/stock/config.ru",
+        include_str!("../apps/shop/stock/config.ru"),
+    ),
+    (
+        "shop/recommendations/recommendations.js",
+        include_str!("../apps/shop/recommendations/recommendations.js"),
+    ),
 ];
 
 /// Source, product and command of what is compiled.

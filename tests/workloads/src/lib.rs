@@ -29,6 +29,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+pub use crate::apps::DIR as APPS;
 pub use crate::cache::cache_dir;
 pub use crate::place::{Launch, Listen, Place, free_port};
 pub use crate::programs::Program;
@@ -47,6 +48,7 @@ impl Workloads {
         let root = RootFs::new(cache_dir().join("rootfs"));
         root.ensure(groups)?;
         let workloads = Self { root };
+        running::remove_stale(workloads.root());
         apps::ensure(&workloads, groups)?;
         Ok(workloads)
     }
@@ -87,24 +89,24 @@ impl Workloads {
         const ENTER: &str = r#"root=$1; dir=$2; shift 2
 mount --rbind /dev "$root/dev" && mount --rbind /proc "$root/proc" && exec env PWD="$dir" unshare --root="$root" --wd="$dir" -- "$@""#;
         let mut command = match network {
-            None => Command::new("unshare"),
+            None => Command::new("setpriv"),
             Some(name) => {
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", name, "unshare"]);
+                command.args(["netns", "exec", name, "setpriv"]);
                 command
             }
         };
+        // The signal is for a caller that is killed: nothing outlives it.
         command
             .args([
+                "--pdeathsig",
+                "TERM",
+                "unshare",
                 "--mount",
                 "--propagation",
                 "private",
-                "--",
-                "/bin/sh",
-                "-c",
-                ENTER,
-                "sh",
             ])
+            .args(["--", "/bin/sh", "-c", ENTER, "sh"])
             .arg(self.root.dir())
             .arg(dir)
             .arg(program)

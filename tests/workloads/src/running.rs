@@ -176,6 +176,23 @@ impl Drop for Running {
     }
 }
 
+/// Scratch directories of runs whose caller was killed.
+pub(crate) fn remove_stale(root: &Path) {
+    for entry in fs::read_dir(root.join("scratch"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let caller = name
+            .to_str()
+            .and_then(|name| name.split_once('-')?.0.parse::<u32>().ok());
+        if caller.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+}
+
 /// Children of each process, in one reading of `/proc`.
 struct Tree {
     children: HashMap<u32, Vec<u32>>,

@@ -9,6 +9,8 @@ use crate::{Launch, Listen, Place, apps};
 pub struct Apache {
     pub listen: Option<Listen>,
     pub service: Option<String>,
+    /// Directory of `index.php`, as Apache sees it; none for the common contract's.
+    pub root: Option<String>,
 }
 
 impl Program for Apache {
@@ -63,7 +65,10 @@ DocumentRoot {app}
             listen = listen.text(),
             php = php.display(),
             service = self.service.as_deref().unwrap_or("apache"),
-            app = format_args!("{}/php", apps::DIR),
+            app = self
+                .root
+                .clone()
+                .unwrap_or_else(|| format!("{}/php", apps::DIR)),
         );
         let file = place.write("apache.conf", text)?;
         Ok(Launch::new(

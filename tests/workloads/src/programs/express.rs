@@ -3,11 +3,13 @@ use anyhow::Result;
 use super::{Program, listen_or_loopback};
 use crate::{Launch, Listen, Place, apps};
 
-/// The Express application on Node: one thread, an event loop.
+/// An Express application on Node: one thread, an event loop.
 #[derive(Clone, Debug)]
 pub struct Express {
     pub listen: Option<Listen>,
     pub service: String,
+    /// As Node sees it.
+    pub script: String,
 }
 
 impl Express {
@@ -15,6 +17,7 @@ impl Express {
         Self {
             listen: None,
             service: service.to_owned(),
+            script: format!("{}/node/hop.js", apps::DIR),
         }
     }
 }
@@ -26,7 +29,6 @@ impl Program for Express {
 
     fn prepare(&self, _: &Place<'_>) -> Result<Launch> {
         let listen = listen_or_loopback(self.listen.as_ref())?;
-        let script = format!("{}/node/hop.js", apps::DIR);
-        Launch::new(listen, ["/usr/bin/node", &script]).hosted(&self.service)
+        Launch::new(listen, ["/usr/bin/node", &self.script]).hosted(&self.service)
     }
 }

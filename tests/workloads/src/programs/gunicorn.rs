@@ -14,7 +14,6 @@ pub struct Gunicorn {
     pub application: String,
     /// Directory of the application's module; none for an installed one.
     pub dir: String,
-    pub env: Vec<(String, String)>,
 }
 
 /// How Gunicorn handles a request.
@@ -35,7 +34,6 @@ impl Gunicorn {
             workers: 2,
             application: "hop:app".to_owned(),
             dir: format!("{}/python", apps::DIR),
-            env: Vec::new(),
         }
     }
 
@@ -92,10 +90,8 @@ impl Program for Gunicorn {
         }
         arguments.extend(["--worker-tmp-dir", "/dev/shm", "--timeout", "60"].map(str::to_owned));
         arguments.push(self.application.clone());
-        let mut launch = Launch::new(listen, arguments)
+        Ok(Launch::new(listen, arguments)
             .env("SERVICE", &self.service)
-            .dir(&self.dir);
-        launch.env.extend(self.env.iter().cloned());
-        Ok(launch)
+            .dir(&self.dir))
     }
 }

@@ -41,6 +41,35 @@ pub trait Program {
     fn prepare(&self, place: &Place<'_>) -> Result<Launch>;
 }
 
+/// A program with more variables in its environment.
+#[derive(Clone, Debug)]
+pub struct WithEnvironment<P> {
+    pub program: P,
+    pub variables: Vec<(String, String)>,
+}
+
+impl<P> WithEnvironment<P> {
+    pub fn new(program: P, variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self {
+            program,
+            variables: variables.iter().map(owned).collect(),
+        }
+    }
+}
+
+impl<P: Program> Program for WithEnvironment<P> {
+    fn name(&self) -> &str {
+        self.program.name()
+    }
+
+    fn prepare(&self, place: &Place<'_>) -> Result<Launch> {
+        let mut launch = self.program.prepare(place)?;
+        launch.env.extend(self.variables.iter().cloned());
+        Ok(launch)
+    }
+}
+
 fn listen_or_loopback(listen: Option<&Listen>) -> Result<Listen> {
     listen.cloned().map_or_else(Listen::loopback, Ok)
 }

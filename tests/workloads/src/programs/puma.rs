@@ -3,12 +3,14 @@ use anyhow::Result;
 use super::{Program, listen_or_loopback};
 use crate::{Launch, Listen, Place, apps};
 
-/// Puma with the Sinatra application: blocking threads.
+/// Puma with a Sinatra application: blocking threads.
 #[derive(Clone, Debug)]
 pub struct Puma {
     pub listen: Option<Listen>,
     pub service: String,
     pub threads: u32,
+    /// Directory of `config.ru`, as Puma sees it.
+    pub dir: String,
 }
 
 impl Puma {
@@ -17,6 +19,7 @@ impl Puma {
             listen: None,
             service: service.to_owned(),
             threads: 8,
+            dir: format!("{}/ruby", apps::DIR),
         }
     }
 }
@@ -46,6 +49,6 @@ impl Program for Puma {
             ],
         )
         .env("SERVICE", &self.service)
-        .dir(format!("{}/ruby", apps::DIR)))
+        .dir(&self.dir))
     }
 }
