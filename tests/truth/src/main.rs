@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use tokio::task::block_in_place;
 
-use weft_truth::agent::{AgentCommand, Ready};
+use weft_truth::agent::{AgentCommand, AgentError, Ready};
 use weft_truth::client::Reuse;
 use weft_truth::driver::Driver;
 use weft_truth::members::Members;
@@ -25,8 +25,9 @@ use weft_truth::truth::{Attach, Cell, IdSpace, Truth};
 /// requests, or less is covered than asked for.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The agent's command; OTEL_EXPORTER_OTLP_ENDPOINT and _PROTOCOL tell it where to export to.
-    #[arg(last = true, default_values = ["target/release/weft", "run", "--output", "otlp"])]
+    /// The agent's command; OTEL_EXPORTER_OTLP_ENDPOINT and _PROTOCOL tell it where to export to
+    /// [default: WEFT_BIN, or else target/release/weft, with `run --output otlp`]
+    #[arg(last = true)]
     agent: Vec<String>,
     /// The agent is ready when it prints this.
     #[arg(long, default_value = "weft: ready", value_name = "TEXT")]
@@ -58,7 +59,7 @@ struct Arguments {
     #[arg(long)]
     markdown: bool,
     /// Put the Markdown tables into this file, between the lines that mark their place.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "README.md")]
     readme: Option<PathBuf>,
     /// Print a row for each scenario, and what the agent prints.
     #[arg(long, short)]
@@ -90,7 +91,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         .await
         .context("no port for the OTLP receiver")?;
     let agent = AgentCommand {
-        words: arguments.agent.clone(),
+        words: command(&arguments.agent),
         protocol: arguments.protocol.clone(),
         ready: match arguments.ready_after {
             Some(seconds) => Ready::After(Duration::try_from_secs_f64(seconds)?),
@@ -114,20 +115,23 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         begin.elapsed().as_secs_f64()
     );
 
+    // An agent that does not end well has still said something.
+    let mut stopped = Vec::new();
     let plan = Plan {
         driver: &driver,
         arguments: &arguments,
     };
     if let Some(agent) = early {
         for (index, scenario) in &scenarios {
-            plan.scenario(*index, scenario, Attach::Early).await;
+            plan.early(*index, scenario).await;
         }
         tokio::time::sleep(linger).await;
-        agent.stop().await?;
+        stopped.extend(agent.stop().await.err());
     }
     if arguments.attach != Some(AttachArgument::Early) {
         for (index, scenario) in &scenarios {
-            plan.late(*index, scenario, &agent, &sink, linger).await?;
+            let ended = plan.late(*index, scenario, &agent, &sink, linger).await?;
+            stopped.extend(ended);
         }
     }
     block_in_place(|| cast.stop());
@@ -172,6 +176,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         eprintln!("truth: failed: {count} requests: {failure}");
         code = ExitCode::FAILURE;
     }
+    for error in stopped {
+        eprintln!("truth: failed: {error}");
+        code = ExitCode::FAILURE;
+    }
     for failure in report::failures(&score, arguments.min_coverage) {
         eprintln!("truth: failed: {failure}");
         code = ExitCode::FAILURE;
@@ -186,10 +194,10 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    async fn scenario(&self, index: usize, scenario: &Arc<Scenario>, attach: Attach) {
-        let most = self.arguments.clients.iter().copied().max().unwrap_or(1);
+    async fn early(&self, index: usize, scenario: &Arc<Scenario>) {
+        let most = self.most(scenario);
         let mut kept = self.driver.pool(scenario, most, Reuse::Keep);
-        self.drive(index, scenario, attach, &mut kept).await;
+        self.drive(index, scenario, Attach::Early, &mut kept).await;
     }
 
     /// The connections first, then the agent, then the requests that count.
@@ -200,16 +208,8 @@ impl Plan<'_> {
         agent: &AgentCommand,
         sink: &Sink,
         linger: Duration,
-    ) -> Result<()> {
-        let max_kept = scenario.max_kept(&self.driver.topology);
-        let most = self
-            .arguments
-            .clients
-            .iter()
-            .copied()
-            .max()
-            .unwrap_or(1)
-            .min(max_kept);
+    ) -> Result<Option<AgentError>> {
+        let most = self.most(scenario);
         let mut kept = self.driver.pool(scenario, most, Reuse::Keep);
         let cell = Cell {
             scenario: index,
@@ -220,7 +220,7 @@ impl Plan<'_> {
         let agent = agent.start(&sink.endpoint()).await?;
         self.drive(index, scenario, Attach::Late, &mut kept).await;
         tokio::time::sleep(linger).await;
-        Ok(agent.stop().await?)
+        Ok(agent.stop().await.err())
     }
 
     async fn drive(
@@ -230,27 +230,37 @@ impl Plan<'_> {
         attach: Attach,
         kept: &mut weft_truth::driver::Pool,
     ) {
-        let max_kept = scenario.max_kept(&self.driver.topology);
+        let limits = scenario.limits(&self.driver.topology);
+        let begin = Instant::now();
         for clients in self.arguments.clients.iter().copied() {
+            let requests = self.requests(clients);
             let cell = Cell {
                 scenario: index,
                 attach,
                 clients,
             };
-            let requests = self.requests(clients);
-            if clients <= max_kept {
+            // Where clients are many and cannot keep their connections, all open one for each
+            // request; else some do.
+            let fresh = if clients <= limits.kept {
                 self.driver.drive(kept, scenario, cell, requests).await;
-            }
-            // As many clients as the program cannot keep, and now and then all the others too,
-            // open a connection for each request.
-            let fresh = if clients <= max_kept {
                 requests / 4
             } else {
                 requests
             };
-            let mut pool = self.driver.pool(scenario, clients, Reuse::Never);
+            let mut pool = self
+                .driver
+                .pool(scenario, clients.min(limits.clients), Reuse::Never);
             self.driver.drive(&mut pool, scenario, cell, fresh).await;
         }
+        let took = begin.elapsed().as_secs_f64();
+        eprintln!("truth: {attach:5} {:17} {took:5.1} s", scenario.name);
+    }
+
+    /// Connections that the scenario's clients may keep.
+    fn most(&self, scenario: &Scenario) -> usize {
+        let limits = scenario.limits(&self.driver.topology);
+        let most = self.arguments.clients.iter().copied().max().unwrap_or(1);
+        most.min(limits.clients).min(limits.kept)
     }
 
     fn requests(&self, clients: usize) -> usize {
@@ -261,6 +271,16 @@ impl Plan<'_> {
             all
         }
     }
+}
+
+fn command(given: &[String]) -> Vec<String> {
+    if !given.is_empty() {
+        return given.to_vec();
+    }
+    let program = std::env::var("WEFT_BIN").unwrap_or_else(|_| "target/release/weft".to_owned());
+    [&program, "run", "--output", "otlp"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 fn chosen(cast: &Cast, names: &[String]) -> Result<Vec<(usize, Arc<Scenario>)>> {

@@ -6,7 +6,7 @@ use http::Method;
 
 pub use self::cast::Cast;
 
-use crate::topology::{Role, Route, Topology};
+use crate::topology::{Limits, Role, Route, Topology};
 
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -82,13 +82,13 @@ impl Call {
 }
 
 impl Scenario {
-    /// How many clients may keep their connections before they wait for each other.
-    pub fn max_kept(&self, topology: &Topology) -> usize {
-        let limits = self
+    /// How many clients its programs can take.
+    pub fn limits(&self, topology: &Topology) -> Limits {
+        let entries = self
             .routes
             .iter()
-            .filter_map(|route| topology.node(route.entry).max_kept);
-        limits.min().unwrap_or(usize::MAX)
+            .map(|route| topology.node(route.entry).limits);
+        entries.fold(Limits::NONE, Limits::least)
     }
 
     /// Whether every program it starts with answers as the applications' contract says.

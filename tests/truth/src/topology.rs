@@ -20,8 +20,30 @@ pub struct Node {
     pub role: Role,
     /// The processes it was started as; children belong to it too.
     pub roots: Vec<u32>,
+    pub limits: Limits,
+}
+
+/// How many clients a program can take at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
     /// More kept connections than this would wait for each other.
-    pub max_kept: Option<usize>,
+    pub kept: usize,
+    /// More clients than this would overflow its listening socket.
+    pub clients: usize,
+}
+
+impl Limits {
+    pub const NONE: Limits = Limits {
+        kept: usize::MAX,
+        clients: usize::MAX,
+    };
+
+    pub fn least(self, other: Limits) -> Limits {
+        Limits {
+            kept: self.kept.min(other.kept),
+            clients: self.clients.min(other.clients),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,7 +249,7 @@ mod tests {
             address: (Ipv4Addr::LOCALHOST, 80).into(),
             role,
             roots: vec![],
-            max_kept: None,
+            limits: Limits::NONE,
         }
     }
 

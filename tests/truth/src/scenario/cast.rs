@@ -10,7 +10,7 @@ use weft_workloads::programs::{
 use weft_workloads::{Group, Listen, Running, Workloads};
 
 use super::{ALL_CALLS, HOPS, Scenario};
-use crate::topology::{Node, Role, Route, Topology};
+use crate::topology::{Limits, Node, Role, Route, Topology};
 use crate::truth::{self, Model, ProgramInfo};
 
 /// Programs end when this is dropped.
@@ -47,7 +47,7 @@ impl Cast {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
             role: Role::Plain,
             roots: vec![std::process::id()],
-            max_kept: None,
+            limits: Limits::NONE,
         };
         let cast = Cast {
             topology: Topology::new(driver),
@@ -78,14 +78,17 @@ impl Casting<'_> {
             &Gunicorn::threads("gthread", 8),
         )?;
         let apache = self.app("apache prefork", Blocking, &Apache::default())?;
-        self.cast.topology.node_mut(apache).max_kept = Some(8);
+        self.limits(apache).kept = 8;
         let files = self.add("http.server", Blocking, Role::Plain, &HttpServer::default())?;
+        // Their backlogs are 5 and 9.
+        self.limits(files).clients = 4;
         let busybox = self.add(
             "busybox httpd",
             Blocking,
             Role::Plain,
             &BusyBoxHttpd::default(),
         )?;
+        self.limits(busybox).clients = 8;
         let page = Nginx::new().directive("location / { try_files /index.html =404; }");
         let nginx = self.add("nginx", Interleaved, Role::Plain, &page)?;
 
@@ -228,8 +231,12 @@ impl Casting<'_> {
             address,
             role,
             roots,
-            max_kept: None,
+            limits: Limits::NONE,
         }))
+    }
+
+    fn limits(&mut self, program: truth::Program) -> &mut Limits {
+        &mut self.cast.topology.node_mut(program).limits
     }
 
     fn url(&self, program: truth::Program) -> String {
