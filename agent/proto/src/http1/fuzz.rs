@@ -1,7 +1,7 @@
 //! What holds for any bytes, cut in any way.
 
 use super::transcript::Transcript;
-use super::{Parser, Request, Response, Side, Start, Wanted};
+use super::{MAX_ALLOCATED, Parser, Request, Response, Side, Start, Wanted};
 use crate::Piece;
 
 pub fn fuzz_requests(input: &[u8]) {
@@ -72,6 +72,7 @@ fn any_loss_is_survived<S: Side>(input: &[u8]) {
         parser.feed(piece, dice.roll(3) == 0, &mut transcript);
         offset += len;
         assert_eq!(parser.offset(), offset);
+        assert!(parser.allocated() <= MAX_ALLOCATED);
     }
     if dice.roll(16) == 0 {
         parser.feed(Piece::Gap(u64::MAX), true, &mut transcript);

@@ -145,6 +145,10 @@ impl Collector {
         span
     }
 
+    pub(super) fn allocated(&self) -> usize {
+        self.kept.capacity() + self.more.capacity() * size_of::<(Label, Span)>()
+    }
+
     pub(super) fn finish(self) -> Head {
         let length = self.length();
         let kept = Bytes::from(self.kept);

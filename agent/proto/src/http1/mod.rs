@@ -1,11 +1,13 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9110, RFC 9112) from one direction of a connection, with gaps.
 
 mod body;
+mod candidate;
 mod chunked;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod head;
 mod parser;
+mod reading;
 mod side;
 pub(crate) mod start_line;
 mod tail;
@@ -16,7 +18,9 @@ mod transcript;
 
 use bytes::Bytes;
 
-pub use parser::{Interest, Parser, Request, RequestParser, Response, ResponseParser, Side, Start};
+pub use parser::{
+    Interest, MAX_ALLOCATED, Parser, Request, RequestParser, Response, ResponseParser, Side, Start,
+};
 
 /// What one direction of a connection turned out to hold, in stream order.
 ///

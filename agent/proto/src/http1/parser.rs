@@ -2,13 +2,11 @@
 
 use std::mem;
 
-use memchr::memchr;
-
 use super::body::Body;
+use super::candidate::{Basis, Candidate, Trial};
 use super::chunked::Step;
-use super::head::{Collector, Line};
-use super::side::{self, Extent, Next, Seen};
-use super::start_line::trim_end;
+use super::reading::{Progress, Reading};
+use super::side::{self, Extent, Next};
 use super::tail::Tail;
 use super::{Body as Report, Conversation, MAX_HEAD, Malformed, Wanted};
 use crate::Piece;
@@ -21,9 +19,8 @@ pub type ResponseParser = Parser<Response>;
 
 /// See [`RequestParser`] and [`ResponseParser`].
 ///
-/// Bound: between calls it holds at most a line (`partial`, up to [`MAX_HEAD`] bytes) and what is
-/// kept of a head (again [`MAX_HEAD`]), and neither while no head is being read; a head that comes
-/// in one piece is not buffered at all.
+/// While no head is being read it holds no memory beside itself; a head that comes in one piece is
+/// not buffered at all. Whatever a peer sends, [`MAX_ALLOCATED`] bounds it.
 #[derive(Debug)]
 pub struct Parser<S: Side> {
     wanted: Wanted,
@@ -95,43 +92,9 @@ enum Phase<S: Side> {
     Stopped,
 }
 
-/// A start line that is expected or tried.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    /// Offset of its first byte.
-    start: u64,
-    basis: Basis,
-    /// Index in `partial` where the present call began.
-    call: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Basis {
-    /// The message before ended here.
-    Framing,
-    /// A call begins here, or a message that is not known well ended: to be dropped silently.
-    Guess,
-}
-
-/// A head whose start line is known.
-#[derive(Debug)]
-struct Reading<S: Side> {
-    start: u64,
-    line: S::Line,
-    fields: Collector,
-    len: usize,
-    gap: Gap,
-    /// Offset behind what is of the head for sure, or its last gap.
-    reached: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gap {
-    None,
-    /// The bytes up to the next line end are the rest of a line that was not seen.
-    MidLine,
-    Passed,
-}
+/// Most memory a parser holds beside itself, bytes: a line and what is kept of a head, each up to
+/// [`MAX_HEAD`] bytes in a vector that doubled, and the places of kept fields.
+pub const MAX_ALLOCATED: usize = 4 * MAX_HEAD + 8 * 1024;
 
 /// Of a message whose end was not found.
 const UNKNOWN: Report = Report {
@@ -178,10 +141,8 @@ impl<S: Side> Parser<S> {
 
     /// The direction ended: no piece follows.
     pub fn end_of_stream<C: Conversation + ?Sized>(&mut self, conversation: &mut C) {
-        if let Phase::Fields(Reading {
-            gap: Gap::MidLine | Gap::Passed,
-            ..
-        }) = self.phase
+        if let Phase::Fields(head) = &self.phase
+            && head.has_gap()
         {
             self.announce(self.offset, Extent::WithoutEnd, conversation);
         }
@@ -223,13 +184,23 @@ impl<S: Side> Parser<S> {
         }
     }
 
+    /// Bytes of memory beside the parser itself, never more than [`MAX_ALLOCATED`].
+    pub fn allocated(&self) -> usize {
+        let head = if let Phase::Fields(head) = &self.phase {
+            head.allocated()
+        } else {
+            0
+        };
+        self.partial.capacity() + head
+    }
+
     fn bytes<C: Conversation + ?Sized>(&mut self, mut bytes: &[u8], conversation: &mut C) {
         self.tail.push(bytes);
         while !bytes.is_empty() {
             // Each turn takes bytes or leaves the phase for one that does.
             let taken = match self.phase {
                 Phase::Seek => self.seek(bytes),
-                Phase::StartLine(candidate) => self.start_line(candidate, bytes, conversation),
+                Phase::StartLine(_) => self.start_line(bytes, conversation),
                 Phase::Fields(_) => self.fields(bytes, conversation),
                 Phase::Body(_) => self.body(bytes, conversation),
                 Phase::Stopped => bytes.len(),
@@ -259,8 +230,7 @@ impl<S: Side> Parser<S> {
                     len
                 }
                 Phase::Fields(head) => {
-                    head.gap = Gap::MidLine;
-                    head.reached = self.offset.saturating_add(len);
+                    head.gap(self.offset.saturating_add(len));
                     self.forget_line();
                     len
                 }
@@ -272,10 +242,8 @@ impl<S: Side> Parser<S> {
     }
 
     fn end_of_call<C: Conversation + ?Sized>(&mut self, conversation: &mut C) {
-        if let Phase::Fields(Reading {
-            gap: Gap::MidLine | Gap::Passed,
-            ..
-        }) = self.phase
+        if let Phase::Fields(head) = &self.phase
+            && head.has_gap()
         {
             self.announce(self.offset, Extent::WithoutEnd, conversation);
         }
@@ -301,67 +269,25 @@ impl<S: Side> Parser<S> {
 
     fn start_line<C: Conversation + ?Sized>(
         &mut self,
-        mut candidate: Candidate,
         bytes: &[u8],
         conversation: &mut C,
     ) -> usize {
-        let end = memchr(b'\n', bytes).map(|at| at + 1);
-        let taken = end.unwrap_or(bytes.len());
-        let mut known = self.partial.len();
-        if self.at_call_start {
-            candidate.call = known;
-        }
-        let buffered = known > 0 || end.is_none();
-        if buffered {
-            self.partial.extend_from_slice(&bytes[..taken]);
-        }
-        loop {
-            let line = if buffered {
-                &self.partial
-            } else {
-                &bytes[..taken]
-            };
-            let len = line.len();
-            match judge::<S>(line, known, end.is_some(), candidate) {
-                Judgement::Open => {
-                    self.phase = Phase::StartLine(candidate);
-                }
-                Judgement::Blank => {
-                    self.partial.clear();
-                    let start = self.offset.saturating_add(taken as u64);
-                    self.phase = Phase::StartLine(Candidate {
-                        start,
-                        call: 0,
-                        ..candidate
-                    });
-                }
-                Judgement::Line(line, fields) => {
-                    self.phase = Phase::Fields(Reading {
-                        start: candidate.start,
-                        line,
-                        fields,
-                        len,
-                        gap: Gap::None,
-                        reached: self.offset.saturating_add(taken as u64),
-                    });
-                    self.partial.clear();
-                }
-                Judgement::Not(why) if candidate.basis == Basis::Framing => {
+        let Phase::StartLine(candidate) = &mut self.phase else {
+            return 0;
+        };
+        let (at_call_start, partial) = (self.at_call_start, &mut self.partial);
+        let (taken, trial) = candidate.bytes(bytes, self.offset, at_call_start, partial);
+        match trial {
+            Trial::Open => {}
+            Trial::Head(head) => self.phase = Phase::Fields(head),
+            Trial::Not(why) => {
+                if candidate.basis == Basis::Framing {
                     conversation.malformed(candidate.start, why);
-                    self.seek_anew();
                 }
-                Judgement::Not(_) if candidate.call == 0 => self.seek_anew(),
-                Judgement::Not(_) => {
-                    // Not from there, perhaps from where the present call began.
-                    self.partial.drain(..candidate.call);
-                    candidate.start = candidate.start.saturating_add(candidate.call as u64);
-                    candidate.call = 0;
-                    known = 0;
-                    continue;
-                }
+                self.seek_anew();
             }
-            return taken;
         }
+        taken
     }
 
     fn fields<C: Conversation + ?Sized>(&mut self, bytes: &[u8], conversation: &mut C) -> usize {
@@ -369,58 +295,24 @@ impl<S: Side> Parser<S> {
             return 0;
         };
         let wanted: &[String] = if S::CHOSEN { &self.wanted.0 } else { &[] };
-        let mut taken = 0;
-        while let Some(end) = memchr(b'\n', &bytes[taken..]) {
-            let line = &bytes[taken..=taken + end];
-            taken += line.len();
-            head.len += line.len();
-            let end_of_line = self.offset.saturating_add(taken as u64);
-            if head.len > MAX_HEAD {
-                return self.malformed_head(bytes, Malformed::TooLong, conversation);
+        match head.bytes(bytes, self.offset, &mut self.partial, wanted) {
+            Progress::Open => bytes.len(),
+            Progress::End(taken, extent) => {
+                let end = self.offset.saturating_add(taken as u64);
+                self.announce(end, extent, conversation);
+                taken
             }
-            if head.gap == Gap::MidLine {
-                head.gap = Gap::Passed;
-                head.reached = end_of_line;
-                continue;
+            Progress::EndedBefore => {
+                let end = head.reached();
+                self.announce(end, Extent::WithoutEnd, conversation);
+                0
             }
-            let read = if self.partial.is_empty() {
-                head.fields.line(trim_end(line), wanted)
-            } else {
-                self.partial.extend_from_slice(line);
-                head.fields.line(trim_end(&self.partial), wanted)
-            };
-            match (read, head.gap) {
-                (Ok(Line::End), gap) => {
-                    let extent = if gap == Gap::None {
-                        Extent::Whole
-                    } else {
-                        Extent::WithGap
-                    };
-                    self.announce(end_of_line, extent, conversation);
-                    return taken;
-                }
-                (Ok(Line::Field), _) | (Ok(Line::Stray), Gap::None) => {
-                    head.reached = end_of_line;
-                    self.partial.clear();
-                }
-                (Err(why), Gap::None) => return self.malformed_head(bytes, why, conversation),
-                // The head ended in the gap: this is of the body.
-                (Ok(Line::Stray) | Err(_), _) => {
-                    let end = head.reached;
-                    self.announce(end, Extent::WithoutEnd, conversation);
-                    return 0;
-                }
+            Progress::Malformed(why) => {
+                conversation.malformed(head.start(), why);
+                self.seek_anew();
+                bytes.len()
             }
         }
-        let rest = &bytes[taken..];
-        head.len += rest.len();
-        if head.len > MAX_HEAD {
-            return self.malformed_head(bytes, Malformed::TooLong, conversation);
-        }
-        if head.gap != Gap::MidLine {
-            self.partial.extend_from_slice(rest);
-        }
-        bytes.len()
     }
 
     fn body<C: Conversation + ?Sized>(&mut self, bytes: &[u8], conversation: &mut C) -> usize {
@@ -461,12 +353,7 @@ impl<S: Side> Parser<S> {
             return;
         };
         self.forget_line();
-        let seen = Seen {
-            start: head.start,
-            end,
-            extent,
-        };
-        match S::announce(&head.line, head.fields.finish(), seen, conversation) {
+        match head.announce(end, extent, conversation) {
             Next::Body(body) if body.is_over() && extent == Extent::WithoutEnd => {
                 conversation.complete(end, UNKNOWN);
             }
@@ -498,19 +385,6 @@ impl<S: Side> Parser<S> {
         self.phase = Phase::expect(end, basis);
     }
 
-    fn malformed_head<C: Conversation + ?Sized>(
-        &mut self,
-        bytes: &[u8],
-        why: Malformed,
-        conversation: &mut C,
-    ) -> usize {
-        if let Phase::Fields(Reading { start, .. }) = self.phase {
-            conversation.malformed(start, why);
-        }
-        self.seek_anew();
-        bytes.len()
-    }
-
     fn seek_anew(&mut self) {
         self.phase = Phase::Seek;
         self.forget_line();
@@ -530,51 +404,6 @@ impl<S: Side> Parser<S> {
 
 impl<S: Side> Phase<S> {
     fn expect(start: u64, basis: Basis) -> Self {
-        Self::StartLine(Candidate {
-            start,
-            basis,
-            call: 0,
-        })
-    }
-}
-
-enum Judgement<L> {
-    /// It may yet become one.
-    Open,
-    /// An empty line, to be passed over (RFC 9112 §2.2).
-    Blank,
-    Line(L, Collector),
-    Not(Malformed),
-}
-
-/// Whether `line` is a start line, or begins one if it is not `ended`.
-fn judge<S: Side>(
-    line: &[u8],
-    known: usize,
-    ended: bool,
-    candidate: Candidate,
-) -> Judgement<S::Line> {
-    if line.len() > MAX_HEAD {
-        return Judgement::Not(Malformed::TooLong);
-    }
-    // Two calls' ends put together may look like a start line that nobody sent.
-    let split = candidate.basis == Basis::Guess && candidate.call > 0;
-    if split && !S::may_begin_split(line) {
-        return Judgement::Not(Malformed::StartLine);
-    }
-    if !ended {
-        return match S::may_begin(line, known) {
-            true => Judgement::Open,
-            false => Judgement::Not(Malformed::StartLine),
-        };
-    }
-    let line = trim_end(line);
-    if line.is_empty() {
-        return Judgement::Blank;
-    }
-    let mut fields = Collector::new();
-    match S::parse(line, &mut fields) {
-        Some(line) => Judgement::Line(line, fields),
-        None => Judgement::Not(Malformed::StartLine),
+        Self::StartLine(Candidate::new(start, basis))
     }
 }
