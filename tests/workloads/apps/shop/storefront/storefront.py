@@ -26,7 +26,7 @@ def product(product):
 def checkout(product):
     found = ask("GET", f"{CATALOG}/products/{product}").json()
     # The bank takes its time.
-    ask("POST", f"{PAYMENT}/delay/1")
+    ask("GET", f"{PAYMENT}/delay/1")
     return jsonify(ordered=found["name"])
 
 
