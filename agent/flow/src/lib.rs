@@ -1,6 +1,35 @@
 //! Sans-IO state of the agent: records of the kernel become connections, exchanges, links and
 //! spans. Time comes with the records or as an argument; nothing here reads a clock, a file, a
 //! socket, the environment or a global, so a recorded event log replays to the same spans.
+//!
+//! ```text
+//! Record ─▶ Connection ─▶ Pieces ─▶ parser ─▶ Exchange ─▶ node in Spans ─▶ Span
+//!              ▲ recognise                       ▲ Threads, wire Positions, Incoming contexts
+//! ```
 #![forbid(unsafe_code)]
 
+pub mod config;
+mod connection;
+mod counters;
+mod diagnose;
+mod exchange;
+mod flow;
+mod hints;
+mod incoming;
+mod processes;
+mod reading;
+mod recognise;
+pub mod record;
+pub mod sample;
 pub mod span;
+mod spans;
+mod state;
+mod threads;
+mod wire;
+
+pub use config::Config;
+pub use connection::Muted;
+pub use counters::Counters;
+pub use diagnose::{ConnectionSummary, Protocol};
+pub use flow::Flow;
+pub use processes::ProcessEvent;

@@ -66,7 +66,7 @@ pub struct Partial {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     pub tgid: u32,
-    /// Counts the programs and processes seen under this tgid.
+    /// Another one for each program and process seen since the agent began.
     pub generation: u32,
 }
 
@@ -104,4 +104,20 @@ pub enum Outcome {
     Timeout,
     /// The connection became a tunnel (`101`, `CONNECT`).
     Upgraded,
+}
+
+impl Link {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TraceParent => "traceparent",
+            Self::WirePosition => "wire-position",
+            Self::Thread => "thread",
+            Self::None => "none",
+        }
+    }
+
+    /// Parent and child are in different processes, or may be.
+    pub fn crosses_processes(self) -> bool {
+        matches!(self, Self::TraceParent | Self::WirePosition)
+    }
 }

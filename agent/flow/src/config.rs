@@ -1,0 +1,95 @@
+//! What the flow can be told. Every limit bounds a table or a queue.
+
+use std::sync::Arc;
+
+use crate::sample::Sampler;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Lower-case names of the request headers to keep.
+    pub headers: Arc<[String]>,
+    pub limits: Limits,
+    pub links: Links,
+    pub self_instrumented: SelfInstrumented,
+    /// Connections with one of these ports on either end are muted.
+    pub skip_ports: Vec<u16>,
+    pub sampler: Sampler,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The one that was silent longest makes room.
+    pub connections: usize,
+    /// Requests of one connection that wait for their response; beyond, the connection is muted.
+    pub open_exchanges: usize,
+    /// Requests, of all connections, whose span has not left.
+    pub open_spans: usize,
+    /// Requests whose other end has not been seen.
+    pub wire_positions: usize,
+    pub processes: usize,
+    pub threads: usize,
+    /// Finished spans between two drains.
+    pub ready_spans: usize,
+    /// An exchange ends when nothing crossed its connection for so long.
+    pub idle_ns: u64,
+    /// How long a server span waits for the other end's record.
+    pub link_grace_ns: u64,
+    /// A span that ended so long ago leaves with the evidence there is.
+    pub settle_ns: u64,
+}
+
+/// The kinds of evidence that are used.
+#[derive(Clone, Copy, Debug)]
+pub struct Links {
+    pub trace_parent: bool,
+    pub wire_position: bool,
+    pub thread: bool,
+}
+
+/// What becomes of the spans of a process that reports spans itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SelfInstrumented {
+    #[default]
+    Skip,
+    Keep,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            headers: Arc::from([]),
+            limits: Limits::default(),
+            links: Links::default(),
+            self_instrumented: SelfInstrumented::default(),
+            skip_ports: Vec::new(),
+            sampler: Sampler::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 65_536,
+            open_exchanges: 128,
+            open_spans: 131_072,
+            wire_positions: 65_536,
+            processes: 65_536,
+            threads: 65_536,
+            ready_spans: 65_536,
+            idle_ns: 60_000_000_000,
+            link_grace_ns: 150_000_000,
+            settle_ns: 500_000_000,
+        }
+    }
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            trace_parent: true,
+            wire_position: true,
+            thread: true,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One socket: what was recognised on it, where each direction stands, what waits for an answer.
+
+use smallvec::SmallVec;
+use weft_abi::{DataFlags, Direction};
+use weft_proto::http1::{RequestParser, ResponseParser};
+
+use crate::exchange::Exchanges;
+use crate::record::{Data, Ends, Open};
+use crate::span::{Endpoint, Kind, Process};
+use crate::wire::Position;
+
+pub(crate) struct Connection {
+    pub(crate) cookie: u64,
+    pub(crate) ends: Ends,
+    pub(crate) netns: u32,
+    /// Seen from its first byte on.
+    pub(crate) from_beginning: bool,
+    pub(crate) process: Process,
+    pub(crate) stage: Stage,
+    pub(crate) rx: Half,
+    pub(crate) tx: Half,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) malformed: u32,
+    pub(crate) last_ns: u64,
+    /// Stands in the queue of idle checks.
+    pub(crate) timed: bool,
+}
+
+/// ```text
+///   Unknown ──▶ Http ──▶ Muted
+///      └──────────────────▲
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Unknown,
+    Http(Kind),
+    Muted(Muted),
+}
+
+/// Why a connection is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Muted {
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    Tls,
+    /// No protocol that is known.
+    Other,
+    /// Began like HTTP/1 and was not.
+    FalseStart,
+    /// weft's own, or the other end of one.
+    Own,
+    Port,
+    /// `CONNECT`, `101`.
+    Tunnel,
+    Malformed,
+    /// More requests than are kept wait for their response.
+    Pipelining,
+}
+
+/// One direction.
+#[derive(Default)]
+pub(crate) struct Half {
+    /// Offset behind what has been seen; `None`: nothing has.
+    pub(crate) expected: Option<u64>,
+    pub(crate) marks: Marks,
+    pub(crate) parser: Parser,
+    pub(crate) sniffing: Sniffing,
+    pub(crate) skip_to: u64,
+}
+
+#[derive(Default)]
+pub(crate) enum Parser {
+    #[default]
+    None,
+    Request(Box<RequestParser>),
+    Response(Box<ResponseParser>),
+}
+
+#[derive(Default)]
+pub(crate) struct Sniffing {
+    /// First bytes of the direction, or of a call, that are not recognised yet.
+    pub(crate) prefix: Vec<u8>,
+    /// Stream offset of `prefix`.
+    pub(crate) at: u64,
+    pub(crate) records: u32,
+}
+
+/// Where and by whom the latest ranges were moved: a message begins in a record before the one
+/// that completes its head.
+#[derive(Default)]
+pub(crate) struct Marks(SmallVec<[Mark; 1]>);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) offset: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) tid: u32,
+    pub(crate) tgid: u32,
+    pub(crate) seq: Option<u32>,
+    pub(crate) off_epoll: bool,
+}
+
+const MAX_MARKS: usize = 64;
+
+// === impl Connection ===
+
+impl Connection {
+    pub(crate) fn new(open: &Open, process: Process, from_beginning: bool) -> Self {
+        let expected = from_beginning.then_some(0);
+        Self {
+            cookie: open.cookie,
+            ends: open.ends,
+            netns: open.netns,
+            from_beginning,
+            process,
+            stage: Stage::Unknown,
+            rx: Half::new(expected),
+            tx: Half::new(expected),
+            exchanges: Exchanges::default(),
+            malformed: 0,
+            last_ns: open.origin.time_ns,
+            timed: false,
+        }
+    }
+
+    pub(crate) fn is_muted(&self) -> bool {
+        matches!(self.stage, Stage::Muted(_))
+    }
+
+    pub(crate) fn half_mut(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Rx => &mut self.rx,
+            Direction::Tx => &mut self.tx,
+        }
+    }
+}
+
+/// Local and remote end, as spans tell them.
+pub(crate) fn endpoints(ends: &Ends) -> (Endpoint, Endpoint) {
+    match *ends {
+        Ends::Inet { local, remote } => (Endpoint::Inet(local), Endpoint::Inet(remote)),
+        Ends::Unix { .. } => (Endpoint::Unix, Endpoint::Unix),
+    }
+}
+
+/// Where on the wire a request begins whose first byte stands at `start`, in the record of `mark`.
+pub(crate) fn position(
+    kind: Kind,
+    ends: &Ends,
+    netns: u32,
+    from_beginning: bool,
+    mark: &Mark,
+    start: u64,
+) -> Option<Position> {
+    match *ends {
+        Ends::Inet { local, remote } => {
+            let (client, server) = match kind {
+                Kind::Server => (remote, local),
+                Kind::Client => (local, remote),
+            };
+            // Sequence numbers count modulo 2^32.
+            let seq = mark
+                .seq?
+                .wrapping_add(start.wrapping_sub(mark.offset) as u32);
+            Some(Position::Tcp {
+                seq,
+                client,
+                server,
+                netns,
+            })
+        }
+        Ends::Unix { sk, peer } => {
+            let client = match kind {
+                Kind::Server => peer,
+                Kind::Client => sk,
+            };
+            (from_beginning && client != 0).then_some(Position::Unix {
+                sk: client,
+                offset: start,
+            })
+        }
+    }
+}
+
+// === impl Half ===
+
+impl Half {
+    fn new(expected: Option<u64>) -> Self {
+        Self {
+            expected,
+            ..Self::default()
+        }
+    }
+}
+
+// === impl Marks ===
+
+impl Marks {
+    pub(crate) fn push(&mut self, data: &Data<'_>) {
+        if self.0.len() == MAX_MARKS {
+            // The oldest may hold the beginning of a long head, the newest that of the next.
+            self.0.remove(MAX_MARKS / 2);
+        }
+        self.0.push(Mark {
+            offset: data.offset,
+            time_ns: data.origin.time_ns,
+            tid: data.origin.tid,
+            tgid: data.origin.tgid,
+            seq: data.has(DataFlags::SEQ).then_some(data.seq),
+            off_epoll: data.off_epoll(),
+        });
+    }
+
+    /// The record that moved the byte at `offset`.
+    pub(crate) fn at(&self, offset: u64) -> Option<&Mark> {
+        let after = self.0.iter().rposition(|mark| mark.offset <= offset);
+        after.and_then(|index| self.0.get(index)).or(self.0.first())
+    }
+
+    /// All records since the byte at `start` were moved by one thread, off any epoll set.
+    pub(crate) fn blocking_since(&self, start: u64) -> bool {
+        let from = self.0.iter().rposition(|mark| mark.offset <= start);
+        let marks = &self.0[from.unwrap_or(0)..];
+        marks
+            .iter()
+            .all(|mark| mark.off_epoll && mark.tid == marks[0].tid && mark.tgid == marks[0].tgid)
+    }
+
+    /// Nothing before `offset` will be asked for, but for its last byte.
+    pub(crate) fn forget_before(&mut self, offset: u64) {
+        let before = offset.saturating_sub(1);
+        if let Some(index) = self.0.iter().rposition(|mark| mark.offset <= before) {
+            self.0.drain(..index);
+        }
+    }
+}

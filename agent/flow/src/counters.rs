@@ -1,0 +1,120 @@
+//! What the flow counts.
+//!
+//! These hold at any time, under any loss of records (`tests/accounting.rs`):
+//!
+//! ```text
+//! records            = records_bad + records_data + records_open + records_close + records_process
+//! records_data       = data_taken + data_unknown_connection + data_muted + data_overlap
+//! requests           = spans_emitted + spans_open
+//!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
+//!                               replaced, not_drained}
+//! responses          = responses_interim + responses_paired + responses_unpaired
+//! connections_opened = connections_open + connections_closed + connections_evicted
+//!                    + connections_replaced
+//! ```
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $field:ident: $name:literal $(, $reason:literal)?;)+) => {
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[doc = $doc])* pub $field: u64,)+ }
+
+        impl Counters {
+            /// Each counter's name in self-metrics (without prefix), the reason or kind it counts
+            /// (empty: it has none) and its value.
+            pub fn visit(&self, mut each: impl FnMut(&'static str, &'static str, u64)) {
+                $(each($name, concat!($($reason)?), self.$field);)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Elements of the ring buffer.
+    records: "records_taken";
+    /// Could not be decoded.
+    records_bad: "records", "bad";
+    records_data: "records", "data";
+    records_open: "records", "open";
+    records_close: "records", "close";
+    /// Fork, exec, exit.
+    records_process: "records", "process";
+    /// Went to recognition or to a parser.
+    data_taken: "data_records", "taken";
+    /// Its open record was lost, or the connection was evicted.
+    data_unknown_connection: "data_records", "unknown_connection";
+    /// Of a connection that is not looked at, sent before the kernel programs knew.
+    data_muted: "data_records", "muted";
+    /// Covers only bytes that came before: concurrent calls on one socket.
+    data_overlap: "data_records", "overlap";
+    /// Stream positions jumped forward: records lost, or ranges skipped.
+    gaps: "gaps";
+    gap_bytes: "gap_bytes";
+
+    connections_opened: "connections_opened";
+    connections_open: "connections", "open";
+    connections_closed: "connections", "closed";
+    /// Too many: the one that was silent longest.
+    connections_evicted: "connections", "evicted";
+    /// A second open record of the same socket.
+    connections_replaced: "connections", "replaced";
+
+    /// First bytes were recognised.
+    recognised_http1: "recognised", "http1";
+    recognised_http2: "recognised", "http2";
+    recognised_tls: "recognised", "tls";
+    recognised_other: "recognised", "other";
+    /// Began like HTTP/1 and was not.
+    recognised_false_start: "recognised", "false_start";
+    /// Connections of weft's own, and their other ends.
+    muted_own: "muted", "own";
+    muted_port: "muted", "port";
+    muted_tunnel: "muted", "tunnel";
+    muted_malformed: "muted", "malformed";
+    muted_pipelining: "muted", "pipelining";
+    malformed: "malformed";
+    /// Hints that were not drained in time.
+    hints_dropped: "hints_dropped";
+
+    /// Request heads.
+    requests: "requests";
+    spans_emitted: "spans_emitted";
+    spans_open: "spans_open";
+    dropped_sampled_out: "spans_dropped", "sampled_out";
+    dropped_self_instrumented: "spans_dropped", "self_instrumented";
+    /// `Limits::open_spans`.
+    dropped_full: "spans_dropped", "full";
+    /// With their connection.
+    dropped_evicted: "spans_dropped", "evicted";
+    /// With their connection, which was muted.
+    dropped_muted: "spans_dropped", "muted";
+    /// Open at the end.
+    dropped_unfinished: "spans_dropped", "unfinished";
+    /// With their connection: its close record was lost.
+    dropped_replaced: "spans_dropped", "replaced";
+    /// `Limits::ready_spans`.
+    dropped_not_drained: "spans_dropped", "not_drained";
+
+    /// Response heads.
+    responses: "responses_seen";
+    responses_interim: "responses", "interim";
+    responses_paired: "responses", "paired";
+    /// Their request was not seen.
+    responses_unpaired: "responses", "unpaired";
+
+    linked_trace_parent: "links", "traceparent";
+    linked_wire_position: "links", "wire-position";
+    linked_thread: "links", "thread";
+    linked_none: "links", "none";
+    /// More than one candidate behind address translation.
+    wire_ambiguous: "wire_ambiguous";
+    /// `Limits::wire_positions`.
+    wire_evicted: "wire_evicted";
+    /// Threads with more than one server request at a time.
+    threads_disqualified: "threads_disqualified";
+    threads_evicted: "threads_evicted";
+    /// Processes whose responses are not sent by the thread that read the request.
+    processes_hand_off: "processes_hand_off";
+    processes_self_instrumented: "processes_self_instrumented";
+    processes_evicted: "processes_evicted";
+    process_events_dropped: "process_events_dropped";
+}

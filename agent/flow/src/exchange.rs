@@ -1,0 +1,486 @@
+//! Requests and responses of one connection, paired by order.
+
+use std::collections::VecDeque;
+
+use weft_proto::http1::{Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
+use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
+
+use crate::connection::{Mark, Marks, Muted, endpoints, position};
+use crate::record::Ends;
+use crate::span::{Http, Kind, Link, Outcome, Partial, Process, Span};
+use crate::spans::{Header, NodeKey, Reason, Request};
+use crate::state::State;
+
+#[derive(Default)]
+pub(crate) struct Exchanges {
+    /// In the order of the requests.
+    queue: VecDeque<Exchange>,
+    /// A response came, and nothing was lost, when more than one request waited for theirs.
+    pipelines: bool,
+    /// Requests may have passed unseen since the last one that was seen.
+    lost_requests: bool,
+    /// Responses may have passed unseen since the last one that was seen.
+    lost_responses: bool,
+    pub(crate) seen: u64,
+    /// Of the message that is being read in each direction.
+    request: Reading,
+    response: Reading,
+}
+
+struct Exchange {
+    number: u64,
+    /// `None`: there are too many.
+    node: Option<NodeKey>,
+    process: Process,
+    /// Who read (server) or sent (client) the beginning of the request.
+    tid: u32,
+    /// Stands as the live request of that thread.
+    live: bool,
+    answers: Answers,
+    /// Requests may have been lost just before it.
+    after_loss: bool,
+}
+
+/// The exchange that the message belongs to whose head was announced last.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    Nothing,
+    Exchange(u64),
+}
+
+/// Takes what the parser of one direction finds.
+pub(crate) struct Listener<'a> {
+    pub(crate) cookie: u64,
+    pub(crate) kind: Kind,
+    pub(crate) reads: Reads,
+    pub(crate) ends: &'a Ends,
+    pub(crate) netns: u32,
+    pub(crate) from_beginning: bool,
+    pub(crate) process: Process,
+    pub(crate) exchanges: &'a mut Exchanges,
+    /// Of the direction that is being read.
+    pub(crate) marks: &'a Marks,
+    pub(crate) state: &'a mut State,
+    pub(crate) now_ns: u64,
+    /// The direction has just ended.
+    pub(crate) at_end: bool,
+    pub(crate) found: Found,
+}
+
+/// What the direction carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Requests,
+    Responses,
+}
+
+/// What the owner of the connection has to act on.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) malformed: u32,
+    pub(crate) mute: Option<Muted>,
+    /// Offset up to which everything is read.
+    pub(crate) read_to: Option<u64>,
+}
+
+// === impl Exchanges ===
+
+impl Exchanges {
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// No response follows.
+    pub(crate) fn end_all(&mut self, end_ns: u64, outcome: Outcome, state: &mut State) {
+        while let Some(exchange) = self.queue.pop_front() {
+            exchange.end(end_ns, outcome, state);
+        }
+    }
+
+    pub(crate) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
+        while let Some(exchange) = self.queue.pop_front() {
+            exchange.release(state);
+            if let Some(node) = exchange.node {
+                state.with_spans(|spans, around| spans.abandon(node, reason, around));
+            }
+        }
+    }
+
+    /// Another thread reads more of a request, or in another way: it is no blocking worker's.
+    pub(crate) fn read_by(&mut self, tid: u32, off_epoll: bool, state: &mut State) {
+        if let Some(exchange) = self.queue.back_mut() {
+            if exchange.live && (exchange.tid != tid || !off_epoll) {
+                exchange.release(state);
+                exchange.live = false;
+            }
+        }
+    }
+
+    fn find(&self, reading: Reading) -> Option<usize> {
+        let Reading::Exchange(number) = reading else {
+            return None;
+        };
+        self.queue
+            .iter()
+            .position(|exchange| exchange.number == number)
+    }
+
+    fn pipelines_now(&self) -> bool {
+        self.queue.len() > 1 && !self.lost_requests && !self.lost_responses
+    }
+
+    /// The exchange that a response belongs to which comes now, and how many before it will see
+    /// none.
+    fn answered(&self) -> (Option<usize>, usize) {
+        let waiting = self.queue.len();
+        if waiting == 0 {
+            return (None, 0);
+        }
+        if self.pipelines && (self.lost_requests || self.lost_responses) {
+            return (None, waiting);
+        }
+        if !self.lost_responses {
+            return (Some(0), 0);
+        }
+        let newest = waiting - 1;
+        if newest > 0 || self.queue[newest].after_loss {
+            // One at a time: the newest request was sent when all before it were answered.
+            (Some(newest), newest)
+        } else {
+            // What was lost is its response; this one answers a request that was lost, too.
+            (None, waiting)
+        }
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    fn release(&self, state: &mut State) {
+        if let (true, Some(node)) = (self.live, self.node) {
+            state.threads.end(self.process, self.tid, node);
+        }
+    }
+
+    fn end(self, end_ns: u64, outcome: Outcome, state: &mut State) {
+        self.release(state);
+        if let Some(node) = self.node {
+            state.with_spans(|spans, around| spans.end(node, end_ns, outcome, around));
+        }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener<'_> {
+    fn mark(&self, offset: u64) -> Mark {
+        self.marks.at(offset).copied().unwrap_or(Mark {
+            offset,
+            time_ns: self.now_ns,
+            tid: 0,
+            tgid: 0,
+            seq: None,
+            off_epoll: false,
+        })
+    }
+
+    fn header(&mut self, head: &RequestHead) -> Option<Header> {
+        if !self.state.config.links.trace_parent {
+            return None;
+        }
+        let value = head.fields.traceparent.as_ref()?;
+        let parent = TraceParent::parse(value)?;
+        let state = head.fields.tracestate.as_ref().and_then(trace_state);
+        let own = match self.kind {
+            Kind::Server => {
+                self.state.incoming.came(self.process, &parent, self.ends);
+                false
+            }
+            Kind::Client => self.state.is_own_context(self.process, &parent, self.ends),
+        };
+        Some(Header { parent, state, own })
+    }
+
+    /// The thread that has read the whole head of a server request is on it.
+    fn occupy(&mut self, node: NodeKey, mark: &Mark, start: u64, alone: bool) -> bool {
+        let State {
+            threads,
+            counters,
+            config,
+            ..
+        } = &mut *self.state;
+        if !config.links.thread || mark.tid == 0 {
+            return false;
+        }
+        if !self.marks.blocking_since(start) {
+            threads.disqualify(self.process, mark.tid, counters);
+            return false;
+        }
+        if alone {
+            threads.begin(self.process, mark.tid, self.cookie, node, counters);
+        }
+        alone
+    }
+
+    /// The live server request of the blocking worker that has sent a request.
+    fn worker(&self, mark: &Mark, start: u64) -> Option<NodeKey> {
+        let hand_off = self
+            .state
+            .processes
+            .entry(self.process)
+            .is_some_and(|entry| entry.hand_off);
+        let usable = self.state.config.links.thread
+            && mark.tid != 0
+            && !hand_off
+            && self.marks.blocking_since(start);
+        usable
+            .then(|| self.state.threads.live(self.process, mark.tid))
+            .flatten()
+    }
+
+    fn answer(&mut self, index: usize, head: &ResponseHead, start: u64) {
+        let mark = self.mark(start);
+        let Some(exchange) = self.exchanges.queue.get_mut(index) else {
+            return;
+        };
+        let Some(node) = exchange.node else {
+            return;
+        };
+        if let Some(span) = self.state.spans.span_mut(node) {
+            span.exchange.status = Some(head.status);
+            span.partial.response_head |= head.partial;
+        }
+        if self.kind == Kind::Client || mark.tid == 0 || exchange.tid == 0 {
+            return;
+        }
+        if mark.tid == exchange.tid {
+            self.state
+                .with_spans(|spans, around| spans.same_thread(node, around));
+        } else {
+            exchange.release(self.state);
+            exchange.live = false;
+            let process = exchange.process;
+            self.state.hand_off(process);
+            self.state
+                .with_spans(|spans, around| spans.handed_off(node, around));
+        }
+    }
+
+    /// Their responses were lost.
+    fn end_unanswered(&mut self, count: usize, end_ns: u64) {
+        for _ in 0..count {
+            let Some(exchange) = self.exchanges.queue.pop_front() else {
+                return;
+            };
+            if let Some(span) = exchange
+                .node
+                .and_then(|node| self.state.spans.span_mut(node))
+            {
+                span.partial.response_head = true;
+                span.partial.end = true;
+            }
+            exchange.end(end_ns, Outcome::Complete, self.state);
+        }
+    }
+}
+
+impl Conversation for Listener<'_> {
+    fn request(&mut self, head: RequestHead, start: u64, end: u64) {
+        self.found.read_to = Some(end);
+        let limit = self.state.config.limits.open_exchanges;
+        if self.exchanges.len() >= limit {
+            self.state.counters.requests += 1;
+            self.state.counters.dropped_muted += 1;
+            self.exchanges.request = Reading::Nothing;
+            self.found.mute = Some(Muted::Pipelining);
+            return;
+        }
+        let mark = self.mark(start);
+        let after_loss = std::mem::take(&mut self.exchanges.lost_requests);
+        let alone = self.exchanges.is_empty();
+        if self.kind == Kind::Client && is_span_export(&head) {
+            self.state.exports_spans(self.process);
+        }
+        let header = self.header(&head);
+        let from_beginning = self.from_beginning;
+        let wire = self.state.config.links.wire_position;
+        let ends = self.state.unix_ends(self.ends);
+        let position = wire
+            .then(|| position(self.kind, &ends, self.netns, from_beginning, &mark, start))
+            .flatten();
+        let thread = match self.kind {
+            Kind::Client => self.worker(&mark, start),
+            Kind::Server => None,
+        };
+        let answers = match &head.method[..] {
+            b"HEAD" => Answers::Head,
+            b"CONNECT" => Answers::Connect,
+            _ => Answers::Other,
+        };
+        let span = span(self.kind, self.process, &mark, self.ends, head);
+        let request = Request {
+            span,
+            header,
+            position,
+            thread,
+        };
+        let node = self
+            .state
+            .with_spans(|spans, around| spans.begin(request, around));
+        let live = match (self.kind, node) {
+            (Kind::Server, Some(node)) => self.occupy(node, &mark, start, alone),
+            _ => false,
+        };
+        let number = self.exchanges.seen;
+        self.exchanges.seen += 1;
+        self.exchanges.request = Reading::Exchange(number);
+        self.exchanges.queue.push_back(Exchange {
+            number,
+            node,
+            process: self.process,
+            tid: mark.tid,
+            live,
+            answers,
+            after_loss,
+        });
+    }
+
+    fn response(&mut self, head: ResponseHead, start: u64, end: u64) -> Answers {
+        self.found.read_to = Some(end);
+        self.state.counters.responses += 1;
+        if (100..200).contains(&head.status) && head.status != 101 {
+            self.state.counters.responses_interim += 1;
+            return Answers::Unknown;
+        }
+        self.exchanges.pipelines |= self.exchanges.pipelines_now();
+        let (index, unanswered) = self.exchanges.answered();
+        let time_ns = self.mark(start).time_ns;
+        self.end_unanswered(unanswered, time_ns);
+        self.exchanges.lost_responses = false;
+        let Some(index) = index.map(|index| index - unanswered) else {
+            self.state.counters.responses_unpaired += 1;
+            self.exchanges.response = Reading::Nothing;
+            return Answers::Unknown;
+        };
+        self.state.counters.responses_paired += 1;
+        self.answer(index, &head, start);
+        let exchange = &self.exchanges.queue[index];
+        self.exchanges.response = Reading::Exchange(exchange.number);
+        exchange.answers
+    }
+
+    fn complete(&mut self, end: u64, body: Body) {
+        self.found.read_to = Some(end);
+        let reading = match self.reads {
+            Reads::Requests => std::mem::take(&mut self.exchanges.request),
+            Reads::Responses => std::mem::take(&mut self.exchanges.response),
+        };
+        let Some(index) = self.exchanges.find(reading) else {
+            return;
+        };
+        if self.reads == Reads::Requests {
+            let node = self.exchanges.queue[index].node;
+            if let Some(span) = node.and_then(|node| self.state.spans.span_mut(node)) {
+                span.exchange.request_body = body.bytes;
+            }
+            return;
+        }
+        let last_ns = self.mark(end.saturating_sub(1)).time_ns;
+        let end_ns = if self.at_end { self.now_ns } else { last_ns };
+        let Some(exchange) = self.exchanges.queue.remove(index) else {
+            return;
+        };
+        if let Some(span) = exchange
+            .node
+            .and_then(|node| self.state.spans.span_mut(node))
+        {
+            span.exchange.response_body = body.bytes;
+            span.partial.end |= body.inferred;
+        }
+        let outcome = if body.truncated {
+            Outcome::ConnectionClosed
+        } else {
+            Outcome::Complete
+        };
+        exchange.end(end_ns, outcome, self.state);
+    }
+
+    fn malformed(&mut self, _at: u64, _why: Malformed) {
+        self.state.counters.malformed += 1;
+        self.found.malformed += 1;
+        self.lost(0);
+    }
+
+    fn tunnel(&mut self, at: u64) {
+        let end_ns = self.mark(at.saturating_sub(1)).time_ns;
+        let reading = std::mem::take(&mut self.exchanges.response);
+        if let Some(index) = self.exchanges.find(reading) {
+            if let Some(exchange) = self.exchanges.queue.remove(index) {
+                exchange.end(end_ns, Outcome::Upgraded, self.state);
+            }
+        }
+        self.found.mute = Some(Muted::Tunnel);
+    }
+
+    fn lost(&mut self, _at: u64) {
+        match self.reads {
+            Reads::Requests => self.exchanges.lost_requests = true,
+            Reads::Responses => self.exchanges.lost_responses = true,
+        }
+    }
+}
+
+/// A request that carries OTLP traces over HTTP, or over gRPC.
+fn is_span_export(head: &RequestHead) -> bool {
+    let path = head.target.split(|byte| *byte == b'?').next();
+    head.method.as_ref() == b"POST" && path.is_some_and(|path| path.ends_with(b"/v1/traces"))
+}
+
+/// Ids and the end are filled in when they are known.
+fn span(kind: Kind, process: Process, mark: &Mark, ends: &Ends, head: RequestHead) -> Span {
+    let RequestHead {
+        method,
+        target,
+        version,
+        fields,
+        partial,
+    } = head;
+    let (local, peer) = endpoints(ends);
+    Span {
+        trace_id: TraceId([0; 16]),
+        span_id: SpanId([0; 8]),
+        parent: None,
+        parent_is_remote: false,
+        trace_flags: 0,
+        trace_state: None,
+        kind,
+        link: Link::None,
+        partial: Partial {
+            request_head: partial,
+            ..Partial::default()
+        },
+        process,
+        tid: mark.tid,
+        start_ns: mark.time_ns,
+        end_ns: mark.time_ns,
+        local,
+        peer,
+        exchange: Http {
+            method,
+            target,
+            version,
+            host: fields.host,
+            user_agent: fields.user_agent,
+            headers: fields.chosen,
+            status: None,
+            request_body: None,
+            response_body: None,
+        },
+        outcome: Outcome::Complete,
+    }
+}

@@ -1,0 +1,356 @@
+//! The way in and the way out.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::RandomState;
+use hashlink::LinkedHashMap;
+use weft_abi::{DataFlags, Direction, Hint};
+use weft_proto::http1::Wanted;
+
+use crate::config::Config;
+use crate::connection::{Connection, Muted, Stage};
+use crate::counters::Counters;
+use crate::diagnose::ConnectionSummary;
+use crate::hints::Hints;
+use crate::incoming::mirrored;
+use crate::processes::ProcessEvent;
+use crate::reading::Pieces;
+use crate::recognise::{Recognised, recognise};
+use crate::record::{Close, Data, Ends, Open, Origin, Record};
+use crate::span::{Outcome, Span};
+use crate::state::State;
+
+/// Records in, spans out; the same records, configuration and seed give the same spans.
+pub struct Flow {
+    /// By socket cookie, in the order of their last record.
+    connections: LinkedHashMap<u64, Box<Connection>, RandomState>,
+    state: State,
+    wanted: Wanted,
+    hints: Hints,
+    /// Connections with open exchanges, by the time they are looked at again.
+    idle: VecDeque<(u64, u64)>,
+    /// Inodes of the unix sockets that were there before the first record.
+    old_inodes: foldhash::HashSet<u64>,
+    /// Connections of weft itself, as their other ends see them.
+    own: VecDeque<Ends>,
+}
+
+/// After so many places that are no HTTP, a connection is muted.
+const MAX_MALFORMED: u32 = 3;
+const MAX_OWN: usize = 64;
+
+impl Flow {
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            connections: LinkedHashMap::with_hasher(RandomState::default()),
+            wanted: Wanted(config.headers.clone()),
+            state: State::new(config, seed),
+            hints: Hints::default(),
+            idle: VecDeque::new(),
+            old_inodes: foldhash::HashSet::default(),
+            own: VecDeque::new(),
+        }
+    }
+
+    /// Of these unix sockets, earlier bytes were not seen: to be told before the first record.
+    pub fn unix_inodes_at_start(&mut self, inodes: impl IntoIterator<Item = u64>) {
+        self.old_inodes = inodes.into_iter().collect();
+    }
+
+    /// Takes an element of the ring buffer; one that cannot be decoded is counted.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        match Record::decode(bytes) {
+            Ok(record) => self.record(&record),
+            Err(_) => {
+                self.state.counters.records += 1;
+                self.state.counters.records_bad += 1;
+            }
+        }
+    }
+
+    pub fn record(&mut self, record: &Record<'_>) {
+        let counters = &mut self.state.counters;
+        counters.records += 1;
+        match record {
+            Record::Data(data) => {
+                counters.records_data += 1;
+                self.data(data);
+            }
+            Record::Open(open) => {
+                counters.records_open += 1;
+                self.open(open);
+            }
+            Record::Close(close) => {
+                counters.records_close += 1;
+                self.close(close);
+            }
+            Record::Process(change) => {
+                counters.records_process += 1;
+                self.state.processes.change(change, counters);
+            }
+        }
+    }
+
+    /// Lets time pass: spans whose evidence is complete leave, idle exchanges end. To be called
+    /// every few tens of milliseconds, with the time of the records' clock.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.state
+            .with_spans(|spans, around| spans.tick(now_ns, around));
+        self.state.processes.tick(now_ns);
+        let idle_ns = self.state.config.limits.idle_ns;
+        while let Some((at, cookie)) = self.idle.front().copied() {
+            if at > now_ns {
+                break;
+            }
+            self.idle.pop_front();
+            let Some(connection) = self.connections.get_mut(&cookie) else {
+                continue;
+            };
+            let until = connection.last_ns.saturating_add(idle_ns);
+            if connection.exchanges.is_empty() {
+                connection.timed = false;
+            } else if until > now_ns {
+                self.idle.push_back((until, cookie));
+            } else {
+                connection.timed = false;
+                connection
+                    .exchanges
+                    .end_all(now_ns, Outcome::Timeout, &mut self.state);
+            }
+        }
+    }
+
+    /// Nothing more comes: spans that have ended leave, the others are dropped.
+    pub fn finish(&mut self, now_ns: u64) {
+        self.tick(now_ns);
+        self.state.with_spans(|spans, around| spans.finish(around));
+    }
+
+    pub fn drain_spans(&mut self, each: impl FnMut(Span)) {
+        self.state.spans.ready.drain(..).for_each(each);
+    }
+
+    /// By socket cookie.
+    pub fn drain_hints(&mut self, each: impl FnMut(u64, Hint)) {
+        self.hints.drain(each);
+    }
+
+    pub fn drain_processes(&mut self, each: impl FnMut(ProcessEvent)) {
+        self.state.processes.drain(each);
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.state.counters
+    }
+
+    /// What is known of the connections of a process.
+    pub fn diagnose(&self, tgid: u32) -> Vec<ConnectionSummary> {
+        self.connections
+            .values()
+            .filter(|connection| connection.process.tgid == tgid)
+            .map(|connection| ConnectionSummary::of(connection))
+            .collect()
+    }
+
+    fn open(&mut self, open: &Open) {
+        let counters = &mut self.state.counters;
+        counters.connections_opened += 1;
+        counters.connections_open += 1;
+        let Origin { tgid, time_ns, .. } = open.origin;
+        let process = self.state.processes.at(tgid, time_ns, counters);
+        if let Some(mut old) = self.connections.remove(&open.cookie) {
+            counters.connections_open -= 1;
+            counters.connections_replaced += 1;
+            old.exchanges
+                .abandon_all(|counters| &mut counters.dropped_replaced, &mut self.state);
+        }
+        let from_beginning = match open.ends {
+            Ends::Inet { .. } => open.is_fresh(),
+            Ends::Unix { sk, peer } => {
+                if peer != 0 {
+                    self.state.unix_peers.insert(peer, sk);
+                }
+                open.inode != 0 && !self.old_inodes.contains(&open.inode)
+            }
+        };
+        let connection = Connection::new(open, process, from_beginning);
+        self.connections.insert(open.cookie, Box::new(connection));
+        if self.connections.len() > self.state.config.limits.connections {
+            self.evict();
+        }
+        if open.is_own() {
+            self.mute_own(open);
+        } else if self.own.iter().any(|own| mirrored(own, &open.ends)) {
+            self.mute(open.cookie, Muted::Own);
+        } else if self.has_skipped_port(&open.ends) {
+            self.mute(open.cookie, Muted::Port);
+        }
+    }
+
+    fn has_skipped_port(&self, ends: &Ends) -> bool {
+        let skipped = |port: u16| self.state.config.skip_ports.contains(&port);
+        matches!(ends, Ends::Inet { local, remote } if skipped(local.port()) || skipped(remote.port()))
+    }
+
+    fn mute_own(&mut self, open: &Open) {
+        self.mute(open.cookie, Muted::Own);
+        self.own.push_back(open.ends);
+        if self.own.len() > MAX_OWN {
+            self.own.pop_front();
+        }
+        let others: Vec<u64> = self
+            .connections
+            .values()
+            .filter(|connection| mirrored(&connection.ends, &open.ends))
+            .map(|connection| connection.cookie)
+            .collect();
+        for cookie in others {
+            self.mute(cookie, Muted::Own);
+        }
+    }
+
+    fn evict(&mut self) {
+        let Some((_, mut connection)) = self.connections.pop_front() else {
+            return;
+        };
+        self.state.counters.connections_open -= 1;
+        self.state.counters.connections_evicted += 1;
+        connection
+            .exchanges
+            .abandon_all(|counters| &mut counters.dropped_evicted, &mut self.state);
+        self.forget_peer(&connection);
+    }
+
+    fn forget_peer(&mut self, connection: &Connection) {
+        if let Ends::Unix { sk, peer } = connection.ends {
+            if self.state.unix_peers.get(&peer) == Some(&sk) {
+                self.state.unix_peers.remove(&peer);
+            }
+        }
+    }
+
+    fn mute(&mut self, cookie: u64, why: Muted) {
+        let Some(connection) = self.connections.get_mut(&cookie) else {
+            return;
+        };
+        if connection.is_muted() {
+            return;
+        }
+        connection.mute(why, &mut self.state);
+        self.hints
+            .stage(cookie, weft_abi::Stage::Muted, &mut self.state.counters);
+    }
+
+    fn close(&mut self, close: &Close) {
+        let Some(connection) = self.connections.get_mut(&close.cookie) else {
+            return;
+        };
+        let now_ns = close.origin.time_ns;
+        connection.last_ns = now_ns;
+        if let Stage::Http(kind) = connection.stage {
+            let both = [Direction::Tx, Direction::Rx];
+            let directions = both
+                .into_iter()
+                .filter(|direction| close.last || *direction == close.direction);
+            for direction in directions {
+                connection.end_of_stream(kind, direction, now_ns, &mut self.state);
+            }
+        }
+        if close.last {
+            if let Some(connection) = self.connections.remove(&close.cookie) {
+                self.state.counters.connections_open -= 1;
+                self.state.counters.connections_closed += 1;
+                self.forget_peer(&connection);
+            }
+        }
+    }
+
+    fn data(&mut self, data: &Data<'_>) {
+        let Origin { tgid, time_ns, .. } = data.origin;
+        let Self {
+            connections,
+            state,
+            wanted,
+            hints,
+            idle,
+            ..
+        } = self;
+        let counters = &mut state.counters;
+        connections.to_back(&data.cookie);
+        let Some(connection) = connections.get_mut(&data.cookie) else {
+            counters.data_unknown_connection += 1;
+            return;
+        };
+        if connection.is_muted() {
+            counters.data_muted += 1;
+            if data.has(DataFlags::UNKNOWN) {
+                hints.stage(data.cookie, weft_abi::Stage::Muted, counters);
+            }
+            return;
+        }
+        connection.last_ns = time_ns;
+        let half = connection.half_mut(data.direction);
+        let expected = half.expected.unwrap_or(data.offset);
+        if data.end() <= expected {
+            counters.data_overlap += 1;
+            return;
+        }
+        counters.data_taken += 1;
+        half.expected = Some(data.end());
+        half.marks.push(data);
+        let mut pieces = Pieces::of(data, expected);
+        if pieces.lost > 0 {
+            counters.gaps += 1;
+            counters.gap_bytes += pieces.lost;
+        }
+        if tgid != 0 {
+            connection.process = state.processes.at(tgid, time_ns, counters);
+        }
+        let first;
+        let kind = match connection.stage {
+            Stage::Muted(_) => return,
+            Stage::Http(kind) => kind,
+            Stage::Unknown => {
+                match recognise(connection, data, pieces.bytes, data.offset.max(expected)) {
+                    Recognised::NotYet => return,
+                    Recognised::Quiet => {
+                        return hints.stage(data.cookie, weft_abi::Stage::Sniff, counters);
+                    }
+                    Recognised::Not(why) => return self.mute(data.cookie, why),
+                    Recognised::Http1 {
+                        kind,
+                        first: bytes,
+                        at,
+                    } => {
+                        counters.recognised_http1 += 1;
+                        connection.begin(kind, data.direction, at, wanted);
+                        first = bytes;
+                        pieces.lost = 0;
+                        pieces.bytes = &first;
+                        kind
+                    }
+                }
+            }
+        };
+        let found = connection.read(kind, data, &pieces, wanted, state);
+        connection.malformed += found.malformed;
+        let mute = found
+            .mute
+            .or((connection.malformed >= MAX_MALFORMED).then_some(Muted::Malformed));
+        if let Some(why) = mute {
+            return self.mute(data.cookie, why);
+        }
+        if !connection.timed && !connection.exchanges.is_empty() {
+            connection.timed = true;
+            let until = time_ns.saturating_add(state.config.limits.idle_ns);
+            idle.push_back((until, data.cookie));
+        }
+        let counters = &mut state.counters;
+        if data.has(DataFlags::UNKNOWN) {
+            hints.stage(data.cookie, weft_abi::Stage::Follow, counters);
+        }
+        if let Some(skip_to) = connection.half_mut(data.direction).skip() {
+            hints.skip(data.cookie, data.direction, skip_to, counters);
+        }
+    }
+}

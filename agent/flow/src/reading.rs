@@ -1,0 +1,276 @@
+//! A connection's records on their way to its parsers.
+
+use weft_abi::{DataFlags, Direction, TAIL_BYTES};
+use weft_proto::Piece;
+use weft_proto::http1::{Interest, RequestParser, ResponseParser, Start, Wanted};
+
+use crate::connection::{Connection, Half, Muted, Parser, Stage};
+use crate::exchange::{Found, Listener, Reads};
+use crate::record::Data;
+use crate::span::{Kind, Outcome};
+use crate::state::State;
+
+/// The part of a record that comes after what was seen before, in stream order.
+pub(crate) struct Pieces<'a> {
+    /// Bytes that should have come before the record.
+    pub(crate) lost: u64,
+    pub(crate) bytes: &'a [u8],
+    /// Bytes between `bytes` and `tail` that were not captured.
+    gap: u64,
+    tail: &'a [u8],
+}
+
+/// Shorter ranges are cheaper to look at than to be told to skip.
+const MIN_SKIP: u64 = 16 * 1024;
+
+// === impl Pieces ===
+
+impl<'a> Pieces<'a> {
+    /// `expected`: offset behind what was seen before, below the record's end.
+    pub(crate) fn of(data: &'a Data<'_>, expected: u64) -> Self {
+        let seen = expected.saturating_sub(data.offset);
+        let captured = data.payload.len() as u64;
+        let bytes = data
+            .payload
+            .get(usize::try_from(seen).unwrap_or(usize::MAX)..)
+            .unwrap_or_default();
+        let uncaptured = u64::from(data.len) - captured.max(seen);
+        let tail_len = if data.has(DataFlags::TAIL) {
+            uncaptured.min(TAIL_BYTES as u64)
+        } else {
+            0
+        };
+        Self {
+            lost: data.offset.saturating_sub(expected),
+            bytes,
+            gap: uncaptured - tail_len,
+            tail: &data.tail[TAIL_BYTES - tail_len as usize..],
+        }
+    }
+
+    /// In order, each with whether it is the last of its call.
+    fn each(&self, data: &Data<'_>, mut each: impl FnMut(Piece<'a>, bool)) {
+        if self.lost > 0 {
+            each(Piece::Gap(self.lost), data.has(DataFlags::CALL_START));
+        }
+        let ends_call = data.has(DataFlags::CALL_END);
+        let (gap, tail) = (self.gap > 0, !self.tail.is_empty());
+        if !self.bytes.is_empty() {
+            each(Piece::Bytes(self.bytes), ends_call && !gap && !tail);
+        }
+        if gap {
+            each(Piece::Gap(self.gap), ends_call && !tail);
+        }
+        if tail {
+            each(Piece::Bytes(self.tail), ends_call);
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// HTTP/1 was recognised at stream offset `at` of a direction.
+    pub(crate) fn begin(&mut self, kind: Kind, direction: Direction, at: u64, wanted: &Wanted) {
+        self.stage = Stage::Http(kind);
+        for side in [Direction::Rx, Direction::Tx] {
+            let reads = reads(kind, side);
+            let half = self.half_mut(side);
+            half.sniffing = Default::default();
+            let start = if side == direction {
+                Start::Fresh { offset: at }
+            } else {
+                match half.expected {
+                    Some(0) => Start::Fresh { offset: 0 },
+                    Some(offset) => Start::Joined { offset },
+                    // Where it stands shows with its first record.
+                    None => continue,
+                }
+            };
+            half.parser = Parser::new(reads, wanted, start);
+        }
+    }
+
+    pub(crate) fn read(
+        &mut self,
+        kind: Kind,
+        data: &Data<'_>,
+        pieces: &Pieces<'_>,
+        wanted: &Wanted,
+        state: &mut State,
+    ) -> Found {
+        let origin = &data.origin;
+        if kind == Kind::Server {
+            let counters = &mut state.counters;
+            state
+                .threads
+                .works_on(origin.tgid, origin.tid, self.cookie, counters);
+            if data.direction == Direction::Rx && self.rx.parser.mid_message() {
+                self.exchanges.read_by(origin.tid, data.off_epoll(), state);
+            }
+        }
+        let half = self.half_mut(data.direction);
+        if matches!(half.parser, Parser::None) {
+            let start = Start::Joined {
+                offset: data.offset,
+            };
+            half.parser = Parser::new(reads(kind, data.direction), wanted, start);
+        }
+        let found = self.listen(
+            kind,
+            data.direction,
+            origin.time_ns,
+            AtEnd::No,
+            state,
+            |parser, listener| {
+                pieces.each(data, |piece, end_of_call| match parser {
+                    Parser::None => {}
+                    Parser::Request(parser) => parser.feed(piece, end_of_call, listener),
+                    Parser::Response(parser) => parser.feed(piece, end_of_call, listener),
+                });
+            },
+        );
+        let half = self.half_mut(data.direction);
+        if let Some(read_to) = found.read_to {
+            half.marks.forget_before(read_to);
+        }
+        found
+    }
+
+    pub(crate) fn end_of_stream(
+        &mut self,
+        kind: Kind,
+        direction: Direction,
+        now_ns: u64,
+        state: &mut State,
+    ) {
+        self.listen(
+            kind,
+            direction,
+            now_ns,
+            AtEnd::Yes,
+            state,
+            |parser, listener| match parser {
+                Parser::None => {}
+                Parser::Request(parser) => parser.end_of_stream(listener),
+                Parser::Response(parser) => parser.end_of_stream(listener),
+            },
+        );
+        if reads(kind, direction) == Reads::Responses {
+            self.exchanges
+                .end_all(now_ns, Outcome::ConnectionClosed, state);
+        }
+    }
+
+    /// Nothing of it is looked at any more.
+    pub(crate) fn mute(&mut self, why: Muted, state: &mut State) {
+        self.stage = Stage::Muted(why);
+        self.exchanges
+            .abandon_all(|counters| &mut counters.dropped_muted, state);
+        self.rx = Half::default();
+        self.tx = Half::default();
+        let counters = &mut state.counters;
+        *match why {
+            Muted::Http2 => &mut counters.recognised_http2,
+            Muted::Tls => &mut counters.recognised_tls,
+            Muted::Other => &mut counters.recognised_other,
+            Muted::FalseStart => &mut counters.recognised_false_start,
+            Muted::Own => &mut counters.muted_own,
+            Muted::Port => &mut counters.muted_port,
+            Muted::Tunnel => &mut counters.muted_tunnel,
+            Muted::Malformed => &mut counters.muted_malformed,
+            Muted::Pipelining => &mut counters.muted_pipelining,
+        } += 1;
+    }
+
+    fn listen(
+        &mut self,
+        kind: Kind,
+        direction: Direction,
+        now_ns: u64,
+        at_end: AtEnd,
+        state: &mut State,
+        act: impl FnOnce(&mut Parser, &mut Listener<'_>),
+    ) -> Found {
+        let half = match direction {
+            Direction::Rx => &mut self.rx,
+            Direction::Tx => &mut self.tx,
+        };
+        let mut listener = Listener {
+            cookie: self.cookie,
+            kind,
+            reads: reads(kind, direction),
+            ends: &self.ends,
+            netns: self.netns,
+            from_beginning: self.from_beginning,
+            process: self.process,
+            exchanges: &mut self.exchanges,
+            marks: &half.marks,
+            state,
+            now_ns,
+            at_end: at_end == AtEnd::Yes,
+            found: Found::default(),
+        };
+        act(&mut half.parser, &mut listener);
+        listener.found
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtEnd {
+    No,
+    Yes,
+}
+
+fn reads(kind: Kind, direction: Direction) -> Reads {
+    match (kind, direction) {
+        (Kind::Server, Direction::Rx) | (Kind::Client, Direction::Tx) => Reads::Requests,
+        (Kind::Server, Direction::Tx) | (Kind::Client, Direction::Rx) => Reads::Responses,
+    }
+}
+
+// === impl Half ===
+
+impl Half {
+    /// Offset up to which nothing need be captured, when that is news and worth telling.
+    pub(crate) fn skip(&mut self) -> Option<u64> {
+        let Some(Interest::From(offset)) = self.parser.wants() else {
+            return None;
+        };
+        let seen = self.expected.unwrap_or(0).max(self.skip_to);
+        if offset.saturating_sub(seen) <= MIN_SKIP {
+            return None;
+        }
+        self.skip_to = offset;
+        Some(offset)
+    }
+}
+
+// === impl Parser ===
+
+impl Parser {
+    fn new(reads: Reads, wanted: &Wanted, start: Start) -> Self {
+        match reads {
+            Reads::Requests => Self::Request(Box::new(RequestParser::new(wanted.clone(), start))),
+            Reads::Responses => {
+                Self::Response(Box::new(ResponseParser::new(Wanted::default(), start)))
+            }
+        }
+    }
+
+    fn mid_message(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Request(parser) => parser.mid_message(),
+            Self::Response(parser) => parser.mid_message(),
+        }
+    }
+
+    fn wants(&self) -> Option<Interest> {
+        match self {
+            Self::None => None,
+            Self::Request(parser) => Some(parser.wants()),
+            Self::Response(parser) => Some(parser.wants()),
+        }
+    }
+}

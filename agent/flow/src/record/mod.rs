@@ -1,0 +1,311 @@
+//! Records of the ring buffer as checked values: what [`weft_abi`] lays out, without `unsafe`.
+
+mod encode;
+mod layout;
+
+use std::mem::{offset_of, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use weft_abi::{
+    CloseRecord, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags, OpenRecord,
+    ProcessRecord, RecordHeader, RecordKind, TAIL_BYTES,
+};
+
+use layout::Reader;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record<'a> {
+    Data(Data<'a>),
+    Open(Open),
+    Close(Close),
+    Process(ProcessChange),
+}
+
+/// The task that made the call, and when the call returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// 0 outside of a task's context.
+    pub tid: u32,
+    /// 0 outside of a task's context.
+    pub tgid: u32,
+    pub time_ns: u64,
+}
+
+/// A range of a stream: `[offset, offset + len)`, of which `payload` is the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Data<'a> {
+    pub origin: Origin,
+    pub cookie: u64,
+    pub direction: Direction,
+    /// Bits of [`DataFlags`].
+    pub flags: u16,
+    pub offset: u64,
+    pub len: u32,
+    /// With [`DataFlags::SEQ`].
+    pub seq: u32,
+    /// Last bytes of the range, with [`DataFlags::TAIL`].
+    pub tail: [u8; TAIL_BYTES],
+    pub missing: Missing,
+    pub payload: &'a [u8],
+}
+
+/// First sight of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub origin: Origin,
+    pub cookie: u64,
+    /// Bits of [`OpenFlags`].
+    pub flags: u16,
+    pub netns: u32,
+    pub inode: u64,
+    pub ends: Ends,
+}
+
+/// Who is connected, as this socket sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// IPv4 addresses mapped into IPv6 are told as IPv4.
+    Inet {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// Kernel identities of the two sockets; `peer` is 0 when unknown.
+    Unix { sk: u64, peer: u64 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close {
+    pub origin: Origin,
+    pub cookie: u64,
+    pub direction: Direction,
+    /// The socket is gone.
+    pub last: bool,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessChange {
+    pub origin: Origin,
+    pub kind: ProcessChangeKind,
+    pub tgid: u32,
+    /// NUL-padded.
+    pub comm: [u8; 16],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessChangeKind {
+    Fork { parent: u32 },
+    Exec,
+    Exit,
+}
+
+/// Bytes that the kernel programs of this build cannot have written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    #[error("record of {len} bytes where at least {needed} are needed")]
+    Short { len: usize, needed: usize },
+    #[error("unknown record kind {0}")]
+    Kind(u8),
+    #[error("unknown direction {0}")]
+    Direction(u8),
+    #[error("unknown address family {0}")]
+    Family(u16),
+    #[error("unknown reason for missing bytes {0}")]
+    Missing(u8),
+    #[error("{captured} bytes captured of a range of {len}")]
+    Captured { captured: u32, len: u32 },
+}
+
+// === impl Record ===
+
+impl<'a> Record<'a> {
+    /// `bytes`: one element of the ring buffer; what follows the valid payload is ignored.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let header = Reader::new(bytes, size_of::<RecordHeader>())?;
+        let kind = header.u8(offset_of!(RecordHeader, kind));
+        let origin = Origin {
+            tid: header.u32(offset_of!(RecordHeader, tid)),
+            tgid: header.u32(offset_of!(RecordHeader, tgid)),
+            time_ns: header.u64(offset_of!(RecordHeader, time_ns)),
+        };
+        let is = |wanted: RecordKind| kind == wanted as u8;
+        if is(RecordKind::Data) {
+            Data::decode(bytes, origin).map(Self::Data)
+        } else if is(RecordKind::Open) {
+            Open::decode(bytes, origin).map(Self::Open)
+        } else if is(RecordKind::Close) {
+            Close::decode(bytes, origin).map(Self::Close)
+        } else if is(RecordKind::Fork) || is(RecordKind::Exec) || is(RecordKind::Exit) {
+            ProcessChange::decode(bytes, origin, kind).map(Self::Process)
+        } else {
+            Err(RecordError::Kind(kind))
+        }
+    }
+
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Self::Data(Data { origin, .. })
+            | Self::Open(Open { origin, .. })
+            | Self::Close(Close { origin, .. })
+            | Self::Process(ProcessChange { origin, .. }) => origin,
+        }
+    }
+}
+
+// === impl Data ===
+
+impl<'a> Data<'a> {
+    fn decode(bytes: &'a [u8], origin: Origin) -> Result<Self, RecordError> {
+        let reader = Reader::new(bytes, size_of::<DataRecord>())?;
+        let len = reader.u32(offset_of!(DataRecord, len));
+        let captured = reader.u32(offset_of!(RecordHeader, captured));
+        if captured > len {
+            return Err(RecordError::Captured { captured, len });
+        }
+        let payload = &bytes[size_of::<DataRecord>()..];
+        let payload = payload.get(..captured as usize).ok_or(RecordError::Short {
+            len: bytes.len(),
+            needed: size_of::<DataRecord>() + captured as usize,
+        })?;
+        Ok(Self {
+            origin,
+            cookie: reader.u64(offset_of!(DataRecord, cookie)),
+            direction: reader.direction()?,
+            flags: reader.u16(offset_of!(RecordHeader, flags)),
+            offset: reader.u64(offset_of!(DataRecord, offset)),
+            len,
+            seq: reader.u32(offset_of!(DataRecord, seq)),
+            tail: reader.array(offset_of!(DataRecord, tail)),
+            missing: missing(reader.u8(offset_of!(DataRecord, missing)))?,
+            payload,
+        })
+    }
+
+    /// Offset behind the range.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(u64::from(self.len))
+    }
+
+    pub fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The socket is known to stand in no epoll set.
+    pub fn off_epoll(&self) -> bool {
+        self.has(DataFlags::EPOLL_KNOWN) && !self.has(DataFlags::EPOLL)
+    }
+}
+
+fn missing(value: u8) -> Result<Missing, RecordError> {
+    [
+        Missing::None,
+        Missing::Budget,
+        Missing::NoBuffer,
+        Missing::IoUring,
+        Missing::Compat,
+        Missing::Fault,
+        Missing::Vector,
+    ]
+    .into_iter()
+    .find(|missing| *missing as u8 == value)
+    .ok_or(RecordError::Missing(value))
+}
+
+// === impl Open ===
+
+impl Open {
+    fn decode(bytes: &[u8], origin: Origin) -> Result<Self, RecordError> {
+        let reader = Reader::new(bytes, size_of::<OpenRecord>())?;
+        let family = reader.u16(offset_of!(OpenRecord, family));
+        let address = |address: usize, port: usize| {
+            let octets: [u8; 16] = reader.array(address);
+            let ip = if family == Family::Inet as u16 {
+                let [a, b, c, d, ..] = octets;
+                IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+            } else {
+                IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
+            };
+            SocketAddr::new(ip, reader.u16(port))
+        };
+        let ends = if family == Family::Unix as u16 {
+            Ends::Unix {
+                sk: reader.u64(offset_of!(OpenRecord, sk)),
+                peer: reader.u64(offset_of!(OpenRecord, peer)),
+            }
+        } else if family == Family::Inet as u16 || family == Family::Inet6 as u16 {
+            Ends::Inet {
+                local: address(
+                    offset_of!(OpenRecord, local_addr),
+                    offset_of!(OpenRecord, local_port),
+                ),
+                remote: address(
+                    offset_of!(OpenRecord, remote_addr),
+                    offset_of!(OpenRecord, remote_port),
+                ),
+            }
+        } else {
+            return Err(RecordError::Family(family));
+        };
+        Ok(Self {
+            origin,
+            cookie: reader.u64(offset_of!(OpenRecord, cookie)),
+            flags: reader.u16(offset_of!(RecordHeader, flags)),
+            netns: reader.u32(offset_of!(OpenRecord, netns)),
+            inode: reader.u64(offset_of!(OpenRecord, inode)),
+            ends,
+        })
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.flags & OpenFlags::FRESH != 0
+    }
+
+    pub fn is_own(&self) -> bool {
+        self.flags & OpenFlags::OWN != 0
+    }
+}
+
+// === impl Close ===
+
+impl Close {
+    fn decode(bytes: &[u8], origin: Origin) -> Result<Self, RecordError> {
+        let reader = Reader::new(bytes, size_of::<CloseRecord>())?;
+        Ok(Self {
+            origin,
+            cookie: reader.u64(offset_of!(CloseRecord, cookie)),
+            direction: reader.direction()?,
+            last: reader.u8(offset_of!(CloseRecord, last)) != 0,
+            rx_bytes: reader.u64(offset_of!(CloseRecord, rx_bytes)),
+            tx_bytes: reader.u64(offset_of!(CloseRecord, tx_bytes)),
+        })
+    }
+}
+
+// === impl ProcessChange ===
+
+impl ProcessChange {
+    fn decode(bytes: &[u8], origin: Origin, kind: u8) -> Result<Self, RecordError> {
+        let reader = Reader::new(bytes, size_of::<ProcessRecord>())?;
+        let kind = if kind == RecordKind::Fork as u8 {
+            ProcessChangeKind::Fork {
+                parent: reader.u32(offset_of!(ProcessRecord, other)),
+            }
+        } else if kind == RecordKind::Exec as u8 {
+            ProcessChangeKind::Exec
+        } else {
+            ProcessChangeKind::Exit
+        };
+        Ok(Self {
+            origin,
+            kind,
+            tgid: reader.u32(offset_of!(ProcessRecord, tgid)),
+            comm: reader.array(offset_of!(ProcessRecord, comm)),
+        })
+    }
+
+    pub fn comm(&self) -> String {
+        let end = self.comm.iter().position(|byte| *byte == 0);
+        String::from_utf8_lossy(&self.comm[..end.unwrap_or(self.comm.len())]).into_owned()
+    }
+}

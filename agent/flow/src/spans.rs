@@ -1,0 +1,565 @@
+//! Spans from the request's head until they leave, and how each finds its trace.
+//!
+//! ```text
+//!                other end seen / grace over
+//!   AwaitsWire ──────────────────────────────┐
+//!                response by the same thread │    parent has its context
+//!   AwaitsThread ────────────────────────────┼─▶ AwaitsParent ─▶ context
+//!                                            └──────────────────▶ (header or none)
+//! ```
+//! A span leaves when it has ended and has its context. Contexts are handed down as soon as they
+//! are known, so that a child needs its parent's node no longer.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use slotmap::{SlotMap, new_key_type};
+use smallvec::SmallVec;
+use weft_proto::trace_context::{SpanId, TraceId, TraceParent};
+
+use crate::config::{Config, SelfInstrumented};
+use crate::counters::Counters;
+use crate::processes::{Entry, Processes};
+use crate::sample::{SAMPLED, Sampler};
+use crate::span::{Kind, Link, Outcome, Process, Span};
+use crate::wire::{Position, Positions, Translated};
+
+new_key_type! { pub(crate) struct NodeKey; }
+
+pub(crate) struct Spans {
+    nodes: SlotMap<NodeKey, Node>,
+    positions: Positions,
+    /// Server spans that wait for the other end, by the time they no longer do.
+    grace: VecDeque<(u64, NodeKey)>,
+    /// Spans that ended without a context, by the time they leave anyhow.
+    held: VecDeque<(u64, NodeKey)>,
+    /// Have left and are listed no longer.
+    gone: Vec<NodeKey>,
+    pub(crate) ready: VecDeque<Span>,
+    ids: SmallRng,
+}
+
+/// Where the drop of a span is counted.
+pub(crate) type Reason = fn(&mut Counters) -> &mut u64;
+
+/// What the settling of spans depends on and is counted in.
+pub(crate) struct Around<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) processes: &'a Processes,
+    pub(crate) counters: &'a mut Counters,
+}
+
+/// What is known at a request's head.
+pub(crate) struct Request {
+    /// Ids are filled in when it leaves.
+    pub(crate) span: Span,
+    pub(crate) header: Option<Header>,
+    pub(crate) position: Option<Position>,
+    /// The live server request of the thread that sent this one.
+    pub(crate) thread: Option<NodeKey>,
+}
+
+/// The trace context a request carried.
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    pub(crate) parent: TraceParent,
+    pub(crate) state: Option<Bytes>,
+    /// Written by the sending process as its own span: that span's ids are taken over.
+    pub(crate) own: bool,
+}
+
+struct Node {
+    id: SpanId,
+    kind: Kind,
+    process: Process,
+    header: Option<Header>,
+    progress: Progress,
+    /// Have this one as parent and wait for its context.
+    children: SmallVec<[(NodeKey, Link); 2]>,
+    /// Were sent by the thread that read this request; the response will show whether it works
+    /// on it.
+    thread_children: SmallVec<[NodeKey; 2]>,
+    position: Option<Position>,
+    /// `None`: has left.
+    span: Option<Box<Span>>,
+    ended: bool,
+    abandoned: bool,
+}
+
+enum Progress {
+    AwaitsWire,
+    AwaitsThread(NodeKey),
+    AwaitsParent(NodeKey),
+    Known(Context),
+}
+
+#[derive(Clone, Debug)]
+struct Context {
+    trace_id: TraceId,
+    parent: Option<SpanId>,
+    flags: u8,
+    state: Option<Bytes>,
+    link: Link,
+    /// For the sampler: the flags that the parent had.
+    parent_flags: Option<u8>,
+}
+
+/// A server may read a request so long after its client gave up.
+const LATE_READ_NS: u64 = 5_000_000_000;
+const MAX_CHAIN: usize = 64;
+
+// === impl Spans ===
+
+impl Spans {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            nodes: SlotMap::with_key(),
+            positions: Positions::default(),
+            grace: VecDeque::new(),
+            held: VecDeque::new(),
+            gone: Vec::new(),
+            ready: VecDeque::new(),
+            ids: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, request: Request, around: &mut Around<'_>) -> Option<NodeKey> {
+        around.counters.requests += 1;
+        let limits = &around.config.limits;
+        if self.nodes.len() >= limits.open_spans {
+            around.counters.dropped_full += 1;
+            return None;
+        }
+        let Request {
+            span,
+            header,
+            position,
+            thread,
+        } = request;
+        around.counters.spans_open += 1;
+        let (kind, process, start_ns) = (span.kind, span.process, span.start_ns);
+        let id = match &header {
+            Some(header) if header.own => header.parent.parent_id,
+            _ => SpanId(self.random_id()),
+        };
+        let key = self.nodes.insert(Node {
+            id,
+            kind,
+            process,
+            header,
+            progress: Progress::AwaitsWire,
+            children: SmallVec::new(),
+            thread_children: SmallVec::new(),
+            position: None,
+            span: Some(Box::new(span)),
+            ended: false,
+            abandoned: false,
+        });
+        let other_end = position.and_then(|position| {
+            let other = self.positions.other_end(kind, &position);
+            if other.is_none() {
+                if self.positions.len() < limits.wire_positions {
+                    self.positions.list(key, kind, position, start_ns);
+                    self.nodes[key].position = Some(position);
+                } else {
+                    around.counters.wire_evicted += 1;
+                }
+            }
+            other
+        });
+        match kind {
+            Kind::Server => {
+                if let Some(client) = other_end {
+                    self.unlist(client);
+                    self.attach(key, client, Link::WirePosition, around);
+                } else if self.nodes[key].position.is_some() {
+                    let until = start_ns.saturating_add(limits.link_grace_ns);
+                    self.grace.push_back((until, key));
+                } else {
+                    self.settle_alone(key, around);
+                }
+            }
+            Kind::Client => {
+                match thread.filter(|server| self.nodes.contains_key(*server)) {
+                    Some(server) if !self.nodes[key].has_own_header() => {
+                        self.nodes[key].progress = Progress::AwaitsThread(server);
+                        self.nodes[server].thread_children.push(key);
+                    }
+                    _ => self.settle_alone(key, around),
+                }
+                if let Some(server) = other_end {
+                    self.unlist(server);
+                    self.attach(server, key, Link::WirePosition, around);
+                }
+            }
+        }
+        Some(key)
+    }
+
+    /// To be filled with what the response tells.
+    pub(crate) fn span_mut(&mut self, key: NodeKey) -> Option<&mut Span> {
+        self.nodes.get_mut(key)?.span.as_deref_mut()
+    }
+
+    /// The thread that read the request has begun the response: what it sent meanwhile belongs to
+    /// the request.
+    pub(crate) fn same_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {
+        for child in self.take_thread_children(server) {
+            self.attach(child, server, Link::Thread, around);
+        }
+    }
+
+    /// Another thread responds.
+    pub(crate) fn handed_off(&mut self, server: NodeKey, around: &mut Around<'_>) {
+        for child in self.take_thread_children(server) {
+            self.settle_alone(child, around);
+        }
+    }
+
+    pub(crate) fn end(
+        &mut self,
+        key: NodeKey,
+        end_ns: u64,
+        outcome: Outcome,
+        around: &mut Around<'_>,
+    ) {
+        self.same_thread(key, around);
+        let Some(node) = self.nodes.get_mut(key) else {
+            return;
+        };
+        let Some(span) = &mut node.span else {
+            return;
+        };
+        span.end_ns = end_ns.max(span.start_ns);
+        span.outcome = outcome;
+        node.ended = true;
+        let end_ns = span.end_ns;
+        if node.kind == Kind::Client && node.position.is_some() {
+            let linger = match outcome {
+                Outcome::Complete | Outcome::Upgraded => around.config.limits.link_grace_ns,
+                Outcome::ConnectionClosed | Outcome::Timeout => LATE_READ_NS,
+            };
+            self.positions.expire_at(end_ns.saturating_add(linger), key);
+        }
+        if matches!(node.progress, Progress::Known(_)) {
+            self.leave(key, around);
+        } else {
+            let until = end_ns.saturating_add(around.config.limits.settle_ns);
+            self.held.push_back((until, key));
+        }
+    }
+
+    /// The span will never be whole.
+    pub(crate) fn abandon(&mut self, key: NodeKey, reason: Reason, around: &mut Around<'_>) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.abandoned = true;
+        }
+        self.same_thread(key, around);
+        self.force(key, around);
+        self.unlist(key);
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        if node.span.is_some() {
+            *reason(around.counters) += 1;
+            around.counters.spans_open -= 1;
+        }
+        self.nodes.remove(key);
+    }
+
+    pub(crate) fn tick(&mut self, now_ns: u64, around: &mut Around<'_>) {
+        while let Some((until, key)) = self.grace.front().copied() {
+            if until > now_ns {
+                break;
+            }
+            self.grace.pop_front();
+            self.give_up_wire(key, around);
+        }
+        while let Some((until, key)) = self.held.front().copied() {
+            if until > now_ns {
+                break;
+            }
+            self.held.pop_front();
+            self.force(key, around);
+        }
+        while let Some(key) = self.positions.expired(now_ns) {
+            self.unlist(key);
+        }
+        for key in self.gone.drain(..) {
+            self.nodes.remove(key);
+        }
+    }
+
+    /// Everything that has ended leaves, everything else is dropped.
+    pub(crate) fn finish(&mut self, around: &mut Around<'_>) {
+        let keys: Vec<NodeKey> = self.nodes.keys().collect();
+        for &key in &keys {
+            if self.nodes.get(key).is_some_and(|node| node.ended) {
+                self.force(key, around);
+            }
+        }
+        for key in keys {
+            self.abandon(key, |counters| &mut counters.dropped_unfinished, around);
+        }
+    }
+
+    /// The other end was not seen in time.
+    fn give_up_wire(&mut self, key: NodeKey, around: &mut Around<'_>) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        if !matches!(node.progress, Progress::AwaitsWire) {
+            return;
+        }
+        let start_ns = node.span.as_ref().map_or(0, |span| span.start_ns);
+        let translated = node.position.map_or(Translated::None, |position| {
+            self.positions.translated(&position, start_ns)
+        });
+        self.unlist(key);
+        match translated {
+            Translated::One(client) => {
+                self.unlist(client);
+                self.attach(key, client, Link::WirePosition, around);
+            }
+            Translated::Ambiguous => {
+                around.counters.wire_ambiguous += 1;
+                self.settle_alone(key, around);
+            }
+            Translated::None => self.settle_alone(key, around),
+        }
+    }
+
+    /// Gives the span a context with the evidence there is.
+    fn force(&mut self, key: NodeKey, around: &mut Around<'_>) {
+        let mut next = key;
+        for _ in 0..MAX_CHAIN {
+            let Some(node) = self.nodes.get(next) else {
+                break;
+            };
+            match node.progress {
+                Progress::Known(_) => break,
+                Progress::AwaitsWire => self.give_up_wire(next, around),
+                Progress::AwaitsThread(server) => {
+                    if let Some(server) = self.nodes.get_mut(server) {
+                        server.thread_children.retain(|child| *child != next);
+                    }
+                    self.attach(next, server, Link::Thread, around);
+                }
+                Progress::AwaitsParent(parent) => next = parent,
+            }
+        }
+        let unsettled = |node: &Node| !matches!(node.progress, Progress::Known(_));
+        if self.nodes.get(key).is_some_and(unsettled) {
+            self.settle_alone(key, around);
+        }
+    }
+
+    /// `parent` is the true parent of `child`.
+    fn attach(&mut self, child: NodeKey, parent: NodeKey, link: Link, around: &mut Around<'_>) {
+        let awaits = |node: &Node| !matches!(node.progress, Progress::Known(_));
+        if !self.nodes.get(child).is_some_and(awaits) {
+            return;
+        }
+        match self.nodes.get_mut(parent) {
+            Some(node) if awaits(node) => {
+                node.children.push((child, link));
+                self.nodes[child].progress = Progress::AwaitsParent(parent);
+            }
+            Some(_) => {
+                let context = self.inherited(child, parent, link, around);
+                self.know(child, context, around);
+            }
+            None => self.settle_alone(child, around),
+        }
+    }
+
+    fn settle_alone(&mut self, key: NodeKey, around: &mut Around<'_>) {
+        let context = self.alone(key, around);
+        self.know(key, context, around);
+    }
+
+    fn know(&mut self, key: NodeKey, context: Context, around: &mut Around<'_>) {
+        let mut known = vec![(key, context)];
+        while let Some((key, context)) = known.pop() {
+            let Some(node) = self.nodes.get_mut(key) else {
+                continue;
+            };
+            node.progress = Progress::Known(context);
+            for (child, link) in std::mem::take(&mut node.children) {
+                let context = self.inherited(child, key, link, around);
+                known.push((child, context));
+            }
+            if self.nodes[key].ended {
+                self.leave(key, around);
+            }
+        }
+    }
+
+    /// The context of a child whose parent has one.
+    fn inherited(
+        &mut self,
+        child: NodeKey,
+        parent: NodeKey,
+        link: Link,
+        around: &Around<'_>,
+    ) -> Context {
+        let header = self.nodes.get(child).and_then(|node| node.header.as_ref());
+        let Some((node, context)) = self.nodes.get(parent).and_then(Node::known) else {
+            return self.alone(child, around);
+        };
+        let reported = node.is_reported(around);
+        if let Some(header) = header {
+            // What the application said wins; a parent that is not reported is passed over.
+            if header.parent.trace_id != context.trace_id || !reported {
+                return self.alone(child, around);
+            }
+        }
+        let parent = if reported {
+            Some(node.id)
+        } else {
+            context.parent
+        };
+        let state = header.and_then(|header| header.state.clone());
+        Context {
+            trace_id: context.trace_id,
+            parent,
+            flags: context.flags,
+            state: state.or_else(|| context.state.clone()),
+            link: if parent.is_some() { link } else { Link::None },
+            parent_flags: Some(context.flags),
+        }
+    }
+
+    /// Without a parent on this node: the header's, or a new trace.
+    fn alone(&mut self, key: NodeKey, around: &Around<'_>) -> Context {
+        let header = self.nodes.get(key).and_then(|node| node.header.as_ref());
+        if let Some(header) = header {
+            return Context {
+                trace_id: header.parent.trace_id,
+                parent: (!header.own).then_some(header.parent.parent_id),
+                flags: header.parent.flags,
+                state: header.state.clone(),
+                link: Link::TraceParent,
+                parent_flags: Some(header.parent.flags),
+            };
+        }
+        let trace_id = TraceId(self.random_id());
+        let (Sampler::Always(root) | Sampler::ParentBased(root)) = around.config.sampler;
+        Context {
+            flags: if root.keeps(&trace_id) { SAMPLED } else { 0 },
+            trace_id,
+            parent: None,
+            state: None,
+            link: Link::None,
+            parent_flags: None,
+        }
+    }
+
+    /// The span has ended and has its context.
+    fn leave(&mut self, key: NodeKey, around: &mut Around<'_>) {
+        let Some(node) = self.nodes.get_mut(key) else {
+            return;
+        };
+        let Progress::Known(context) = &node.progress else {
+            return;
+        };
+        let reported = node.is_reported(around);
+        let Some(span) = node.span.take() else {
+            return;
+        };
+        let mut span = *span;
+        span.trace_id = context.trace_id;
+        span.span_id = node.id;
+        span.parent = context.parent;
+        span.parent_is_remote = context.parent.is_some() && context.link.crosses_processes();
+        span.trace_flags = context.flags;
+        span.trace_state.clone_from(&context.state);
+        span.link = context.link;
+        let sampled = around
+            .config
+            .sampler
+            .keeps(&span.trace_id, context.parent_flags);
+        let lingers = node.position.is_some();
+        let counters = &mut *around.counters;
+        counters.spans_open -= 1;
+        if !reported {
+            counters.dropped_self_instrumented += 1;
+        } else if !sampled {
+            counters.dropped_sampled_out += 1;
+        } else if self.ready.len() >= around.config.limits.ready_spans {
+            counters.dropped_not_drained += 1;
+        } else {
+            counters.spans_emitted += 1;
+            *match span.link {
+                Link::TraceParent => &mut counters.linked_trace_parent,
+                Link::WirePosition => &mut counters.linked_wire_position,
+                Link::Thread => &mut counters.linked_thread,
+                Link::None => &mut counters.linked_none,
+            } += 1;
+            self.ready.push_back(span);
+        }
+        if !lingers {
+            self.nodes.remove(key);
+        }
+    }
+
+    /// Takes it from the wire positions; forgets it if it has left.
+    fn unlist(&mut self, key: NodeKey) {
+        let Some(node) = self.nodes.get_mut(key) else {
+            return;
+        };
+        if let Some(position) = node.position.take() {
+            self.positions.unlist(key, &position);
+        }
+        if node.span.is_none() {
+            // Not yet forgotten: who has just found it there still takes its context.
+            self.gone.push(key);
+        }
+    }
+
+    fn take_thread_children(&mut self, server: NodeKey) -> SmallVec<[NodeKey; 2]> {
+        self.nodes
+            .get_mut(server)
+            .map(|node| std::mem::take(&mut node.thread_children))
+            .unwrap_or_default()
+    }
+
+    /// Never all zero.
+    fn random_id<const N: usize>(&mut self) -> [u8; N] {
+        loop {
+            let mut id = [0; N];
+            self.ids.fill(&mut id[..]);
+            if id != [0; N] {
+                return id;
+            }
+        }
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn known(&self) -> Option<(&Self, &Context)> {
+        match &self.progress {
+            Progress::Known(context) => Some((self, context)),
+            _ => None,
+        }
+    }
+
+    fn has_own_header(&self) -> bool {
+        self.header.as_ref().is_some_and(|header| header.own)
+    }
+
+    fn is_reported(&self, around: &Around<'_>) -> bool {
+        let skipped = || {
+            around.config.self_instrumented == SelfInstrumented::Skip
+                && around
+                    .processes
+                    .entry(self.process)
+                    .is_some_and(Entry::is_self_instrumented)
+        };
+        !self.abandoned && !skipped()
+    }
+}

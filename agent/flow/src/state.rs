@@ -1,0 +1,96 @@
+//! Everything that is not of one connection.
+
+use foldhash::HashMap;
+use weft_proto::trace_context::TraceParent;
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::incoming::Incoming;
+use crate::processes::Processes;
+use crate::record::Ends;
+use crate::span::Process;
+use crate::spans::{Around, Spans};
+use crate::threads::Threads;
+
+pub(crate) struct State {
+    pub(crate) config: Config,
+    pub(crate) counters: Counters,
+    pub(crate) processes: Processes,
+    pub(crate) threads: Threads,
+    pub(crate) spans: Spans,
+    pub(crate) incoming: Incoming,
+    /// Unix sockets named as the other end by an open record: to the socket that named them.
+    pub(crate) unix_peers: HashMap<u64, u64>,
+}
+
+impl State {
+    pub(crate) fn new(config: Config, seed: u64) -> Self {
+        Self {
+            counters: Counters::default(),
+            processes: Processes::new(config.limits.processes),
+            threads: Threads::new(config.limits.threads),
+            spans: Spans::new(seed),
+            incoming: Incoming::default(),
+            unix_peers: HashMap::default(),
+            config,
+        }
+    }
+
+    pub(crate) fn with_spans<T>(
+        &mut self,
+        act: impl FnOnce(&mut Spans, &mut Around<'_>) -> T,
+    ) -> T {
+        let mut around = Around {
+            config: &self.config,
+            processes: &self.processes,
+            counters: &mut self.counters,
+        };
+        act(&mut self.spans, &mut around)
+    }
+
+    /// Only one end of a unix connection may know the other.
+    pub(crate) fn unix_ends(&self, ends: &Ends) -> Ends {
+        match *ends {
+            Ends::Unix { sk, peer: 0 } => Ends::Unix {
+                sk,
+                peer: self.unix_peers.get(&sk).copied().unwrap_or(0),
+            },
+            ends => ends,
+        }
+    }
+
+    /// Whether the sender of a trace context has written it as its own span.
+    pub(crate) fn is_own_context(
+        &mut self,
+        process: Process,
+        parent: &TraceParent,
+        ends: &Ends,
+    ) -> bool {
+        let ends = self.unix_ends(ends);
+        let forwarded = self.incoming.has(process, parent, &ends);
+        let Some(entry) = self.processes.entry_mut(process) else {
+            return false;
+        };
+        if forwarded {
+            entry.forwarded_context(&mut self.counters);
+        } else {
+            entry.wrote_own_context(&mut self.counters);
+        }
+        !forwarded && entry.is_self_instrumented()
+    }
+
+    pub(crate) fn exports_spans(&mut self, process: Process) {
+        if let Some(entry) = self.processes.entry_mut(process) {
+            entry.exports_spans(&mut self.counters);
+        }
+    }
+
+    pub(crate) fn hand_off(&mut self, process: Process) {
+        if let Some(entry) = self.processes.entry_mut(process) {
+            if !entry.hand_off {
+                entry.hand_off = true;
+                self.counters.processes_hand_off += 1;
+            }
+        }
+    }
+}

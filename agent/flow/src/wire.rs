@@ -1,0 +1,194 @@
+//! Requests that wait for the other end's record, by their position on the wire.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use foldhash::HashMap;
+use smallvec::SmallVec;
+
+use crate::span::Kind;
+use crate::spans::NodeKey;
+
+#[derive(Default)]
+pub(crate) struct Positions {
+    by_key: HashMap<Key, SmallVec<[Candidate; 1]>>,
+    len: usize,
+    /// Client requests whose exchange has ended, by the time they are given up.
+    expiring: VecDeque<(u64, NodeKey)>,
+}
+
+/// Where a request began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Position {
+    Tcp {
+        seq: u32,
+        client: SocketAddr,
+        server: SocketAddr,
+        netns: u32,
+    },
+    Unix {
+        /// The client's socket where it is known, else the server's.
+        sk: u64,
+        offset: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Tcp(u32),
+    Unix(u64, u64),
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    node: NodeKey,
+    kind: Kind,
+    position: Position,
+    time_ns: u64,
+}
+
+/// What was found behind address translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Translated {
+    None,
+    One(NodeKey),
+    Ambiguous,
+}
+
+/// Two ends of which only one address is the same must have been seen within this time.
+const TRANSLATED_WITHIN_NS: u64 = 5_000_000_000;
+
+// === impl Positions ===
+
+impl Positions {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn list(&mut self, node: NodeKey, kind: Kind, position: Position, time_ns: u64) {
+        self.len += 1;
+        self.by_key
+            .entry(position.key())
+            .or_default()
+            .push(Candidate {
+                node,
+                kind,
+                position,
+                time_ns,
+            });
+    }
+
+    pub(crate) fn unlist(&mut self, node: NodeKey, position: &Position) {
+        let key = position.key();
+        if let Some(candidates) = self.by_key.get_mut(&key) {
+            let before = candidates.len();
+            candidates.retain(|candidate| candidate.node != node);
+            self.len -= before - candidates.len();
+            if candidates.is_empty() {
+                self.by_key.remove(&key);
+            }
+        }
+    }
+
+    /// The other end of the same connection.
+    pub(crate) fn other_end(&self, kind: Kind, position: &Position) -> Option<NodeKey> {
+        let candidates = self.by_key.get(&position.key())?;
+        let other = candidates
+            .iter()
+            .find(|candidate| candidate.kind != kind && candidate.position.is_same(position))?;
+        Some(other.node)
+    }
+
+    /// A client's request at the same sequence number that shares one end.
+    pub(crate) fn translated(&self, position: &Position, time_ns: u64) -> Translated {
+        let Some(candidates) = self.by_key.get(&position.key()) else {
+            return Translated::None;
+        };
+        let mut found = candidates.iter().filter(|candidate| {
+            candidate.kind == Kind::Client
+                && candidate.time_ns.abs_diff(time_ns) <= TRANSLATED_WITHIN_NS
+                && candidate.position.shares_an_end(position)
+        });
+        match (found.next(), found.next()) {
+            (None, _) => Translated::None,
+            (Some(one), None) => Translated::One(one.node),
+            (Some(_), Some(_)) => Translated::Ambiguous,
+        }
+    }
+
+    pub(crate) fn expire_at(&mut self, time_ns: u64, node: NodeKey) {
+        self.expiring.push_back((time_ns, node));
+    }
+
+    pub(crate) fn expired(&mut self, now_ns: u64) -> Option<NodeKey> {
+        let (time_ns, node) = *self.expiring.front()?;
+        if time_ns > now_ns {
+            return None;
+        }
+        self.expiring.pop_front();
+        Some(node)
+    }
+}
+
+// === impl Position ===
+
+impl Position {
+    fn key(&self) -> Key {
+        match *self {
+            Self::Tcp { seq, .. } => Key::Tcp(seq),
+            Self::Unix { sk, offset } => Key::Unix(sk, offset),
+        }
+    }
+
+    /// Of two positions with the same key.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Tcp {
+                    seq: _,
+                    client,
+                    server,
+                    netns,
+                },
+                Self::Tcp {
+                    seq: _,
+                    client: other_client,
+                    server: other_server,
+                    netns: other_netns,
+                },
+            ) => {
+                // Every network namespace has a loopback of its own.
+                let loopback = client.ip().is_loopback() || server.ip().is_loopback();
+                client == other_client
+                    && server == other_server
+                    && (!loopback || netns == other_netns)
+            }
+            (Self::Unix { .. }, Self::Unix { .. }) => true,
+            _ => false,
+        }
+    }
+
+    fn shares_an_end(&self, other: &Self) -> bool {
+        let (
+            Self::Tcp {
+                seq: _,
+                client,
+                server,
+                netns,
+            },
+            Self::Tcp {
+                seq: _,
+                client: other_client,
+                server: other_server,
+                netns: other_netns,
+            },
+        ) = (self, other)
+        else {
+            return false;
+        };
+        let shared = |one: &SocketAddr, other: &SocketAddr| {
+            one == other && (!one.ip().is_loopback() || netns == other_netns)
+        };
+        shared(client, other_client) || shared(server, other_server)
+    }
+}
