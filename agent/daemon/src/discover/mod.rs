@@ -10,7 +10,7 @@ mod resource;
 mod scan;
 mod select;
 
-pub(crate) use facts::ProcessFacts;
+pub(crate) use facts::{ProcessFacts, resource_attributes};
 pub(crate) use name::{NameSource, service_name};
 pub(crate) use processes::{Processes, Rules, build_resource};
 pub(crate) use resource::{Resource, Value};

@@ -178,7 +178,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 
 fn limits(config: &Config) -> Limits {
     let batch = &config.batch;
-    Limits { bytes: batch.queue_bytes, spans: batch.queue_spans, batch: batch.spans }
+    Limits { bytes: batch.queue_bytes.0, spans: batch.queue_spans, batch: batch.spans }
 }
 
 fn conventions(config: &Config) -> Conventions {

@@ -139,7 +139,7 @@ impl Worker {
         }
         self.bytes += body.len();
         self.waiting.push_back(Parcel { body: body.into(), spans: spans.len() as u64 });
-        while self.bytes > self.batch.queue_bytes {
+        while self.bytes > self.batch.queue_bytes.0 {
             let Some(oldest) = self.waiting.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(oldest.body.len());
             self.figures.queue_full.add(oldest.spans);

@@ -1,5 +1,7 @@
 //! `http.route` of requests whose router cannot be asked: the path with its variable parts named.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A path with `{name}` for one segment and a closing `*` for any rest.
@@ -83,6 +85,12 @@ impl Pattern {
             }
         }
         parts.next().is_none()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
