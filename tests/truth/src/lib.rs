@@ -16,6 +16,7 @@ pub mod agent;
 pub mod client;
 pub mod driver;
 pub mod members;
+pub mod plan;
 pub mod report;
 pub mod scenario;
 pub mod score;

@@ -9,15 +9,15 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use tokio::task::block_in_place;
 
-use weft_truth::agent::{AgentCommand, AgentError, Ready};
-use weft_truth::client::Reuse;
+use weft_truth::agent::{AgentCommand, Ready};
 use weft_truth::driver::Driver;
 use weft_truth::members::Members;
+use weft_truth::plan::{Amount, Plan};
 use weft_truth::report::{self, Style};
 use weft_truth::scenario::{Cast, Scenario};
 use weft_truth::score::score;
 use weft_truth::sink::Sink;
-use weft_truth::truth::{Attach, Cell, IdSpace, Truth};
+use weft_truth::truth::{IdSpace, Truth};
 
 /// Counts how much of what really happened an OTLP-emitting agent tells, and whether it is true.
 ///
@@ -99,7 +99,6 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         },
         verbose: arguments.verbose,
     };
-    let linger = Duration::try_from_secs_f64(arguments.linger)?;
 
     // Early: the agent is there before the programs are.
     let early = match arguments.attach {
@@ -119,19 +118,21 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     let mut stopped = Vec::new();
     let plan = Plan {
         driver: &driver,
-        arguments: &arguments,
+        clients: &arguments.clients,
+        amount: if arguments.quick {
+            Amount::Quick
+        } else {
+            Amount::Full
+        },
+        linger: Duration::try_from_secs_f64(arguments.linger)?,
     };
     if let Some(agent) = early {
-        for (index, scenario) in &scenarios {
-            plan.early(*index, scenario).await;
-        }
-        tokio::time::sleep(linger).await;
-        stopped.extend(agent.stop().await.err());
+        stopped.extend(plan.early(&scenarios, agent).await.err());
     }
     if arguments.attach != Some(AttachArgument::Early) {
         for (index, scenario) in &scenarios {
-            let ended = plan.late(*index, scenario, &agent, &sink, linger).await?;
-            stopped.extend(ended);
+            let ended = plan.late(*index, scenario, &agent, &sink).await?;
+            stopped.extend(ended.err());
         }
     }
     block_in_place(|| cast.stop());
@@ -185,92 +186,6 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         code = ExitCode::FAILURE;
     }
     Ok(code)
-}
-
-/// How many requests, by how many clients.
-struct Plan<'a> {
-    driver: &'a Driver,
-    arguments: &'a Arguments,
-}
-
-impl Plan<'_> {
-    async fn early(&self, index: usize, scenario: &Arc<Scenario>) {
-        let most = self.most(scenario);
-        let mut kept = self.driver.pool(scenario, most, Reuse::Keep);
-        self.drive(index, scenario, Attach::Early, &mut kept).await;
-    }
-
-    /// The connections first, then the agent, then the requests that count.
-    async fn late(
-        &self,
-        index: usize,
-        scenario: &Arc<Scenario>,
-        agent: &AgentCommand,
-        sink: &Sink,
-        linger: Duration,
-    ) -> Result<Option<AgentError>> {
-        let most = self.most(scenario);
-        let mut kept = self.driver.pool(scenario, most, Reuse::Keep);
-        let cell = Cell {
-            scenario: index,
-            attach: Attach::Late,
-            clients: most,
-        };
-        self.driver.warm(&mut kept, scenario, cell).await;
-        let agent = agent.start(&sink.endpoint()).await?;
-        self.drive(index, scenario, Attach::Late, &mut kept).await;
-        tokio::time::sleep(linger).await;
-        Ok(agent.stop().await.err())
-    }
-
-    async fn drive(
-        &self,
-        index: usize,
-        scenario: &Arc<Scenario>,
-        attach: Attach,
-        kept: &mut weft_truth::driver::Pool,
-    ) {
-        let limits = scenario.limits(&self.driver.topology);
-        let begin = Instant::now();
-        for clients in self.arguments.clients.iter().copied() {
-            let requests = self.requests(clients);
-            let cell = Cell {
-                scenario: index,
-                attach,
-                clients,
-            };
-            // Where clients are many and cannot keep their connections, all open one for each
-            // request; else some do.
-            let fresh = if clients <= limits.kept {
-                self.driver.drive(kept, scenario, cell, requests).await;
-                requests / 4
-            } else {
-                requests
-            };
-            let mut pool = self
-                .driver
-                .pool(scenario, clients.min(limits.clients), Reuse::Never);
-            self.driver.drive(&mut pool, scenario, cell, fresh).await;
-        }
-        let took = begin.elapsed().as_secs_f64();
-        eprintln!("truth: {attach:5} {:17} {took:5.1} s", scenario.name);
-    }
-
-    /// Connections that the scenario's clients may keep.
-    fn most(&self, scenario: &Scenario) -> usize {
-        let limits = scenario.limits(&self.driver.topology);
-        let most = self.arguments.clients.iter().copied().max().unwrap_or(1);
-        most.min(limits.clients).min(limits.kept)
-    }
-
-    fn requests(&self, clients: usize) -> usize {
-        let all = (60 * clients).clamp(100, 1000);
-        if self.arguments.quick {
-            (all / 5).max(clients * 2)
-        } else {
-            all
-        }
-    }
 }
 
 fn command(given: &[String]) -> Vec<String> {

@@ -101,8 +101,11 @@ pub fn details(truth: &Truth, score: &Score) -> String {
 /// Examples of each kind of fault.
 pub fn examples(score: &Score) -> String {
     let mut text = String::new();
-    for (fault, examples) in &score.examples {
-        let _ = writeln!(text, "{fault:?}, for example:");
+    let mut last = None;
+    for ((fault, _), examples) in &score.examples {
+        if last.replace(*fault) != Some(*fault) {
+            let _ = writeln!(text, "{fault:?}, for example:");
+        }
         for example in examples {
             let _ = writeln!(text, "  {example}");
         }

@@ -1,6 +1,7 @@
 //! The programs of all scenarios, running.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use weft_workloads::programs::{
@@ -18,6 +19,8 @@ pub struct Cast {
     pub topology: Topology,
     pub scenarios: Vec<Scenario>,
     running: Vec<Running>,
+    /// Unix sockets, which outlive their programs.
+    sockets: Vec<PathBuf>,
 }
 
 /// What the scenarios need from the archive.
@@ -53,6 +56,7 @@ impl Cast {
             topology: Topology::new(driver),
             scenarios: vec![],
             running: vec![],
+            sockets: vec![],
         };
         Casting { workloads, cast }.all()
     }
@@ -114,6 +118,15 @@ impl Casting<'_> {
         let program = by_nginx(threads, &self);
         let nginx_threads =
             self.add("nginx", Interleaved, Role::Proxy { to: threads }, &program)?;
+
+        let socket = format!("/scratch/truth-{}.sock", std::process::id());
+        let behind = Gunicorn {
+            listen: Some(Listen::Unix(socket.clone().into())),
+            ..Gunicorn::sync("unix")
+        };
+        let behind = self.app("gunicorn sync", Blocking, &behind)?;
+        let program = Nginx::new().proxy("/", &format!("http://unix:{socket}"));
+        let nginx_unix = self.add("nginx", Interleaved, Role::Proxy { to: behind }, &program)?;
 
         let route = |entry, via: &[truth::Program]| Route {
             entry,
@@ -186,6 +199,11 @@ impl Casting<'_> {
                 calls: ALL_CALLS,
             },
             Scenario {
+                name: "nginx-unix",
+                routes: vec![route(nginx_unix, &[go])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
                 name: "haproxy-puma",
                 routes: vec![route(haproxy_puma, &[haproxy_go])],
                 calls: ALL_CALLS,
@@ -218,8 +236,10 @@ impl Casting<'_> {
         let running = self.workloads.spawn(program)?;
         let address = match running.listen() {
             Listen::Tcp(address) => *address,
-            Listen::Unix(path) => anyhow::bail!("{name} listens on {}", path.display()),
+            // Nobody but a proxy that knows the path can come here.
+            Listen::Unix(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         };
+        self.cast.sockets.extend(running.socket());
         let info = ProgramInfo {
             name: name.to_owned(),
             model,
@@ -259,5 +279,9 @@ impl Cast {
                 scope.spawn(move || drop(running));
             }
         });
+        for socket in self.sockets.drain(..) {
+            // A program may have removed its own.
+            std::fs::remove_file(socket).ok();
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use http::Method;
 
+use super::judge::unix_ns;
 use super::*;
-use crate::truth::{Attach, IdSpace, Model, Process, ProgramInfo};
+use crate::truth::{Attach, Exchange, IdSpace, LinkClass, Model, Process, ProgramInfo, Request};
 
 const DRIVER: Program = Program(0);
 const PROXY: Program = Program(1);
