@@ -113,11 +113,20 @@ impl Exchanges {
 
     /// Another thread reads more of a request, or in another way: it is no blocking worker's.
     pub(crate) fn read_by(&mut self, tid: u32, off_epoll: bool, state: &mut State) {
-        if let Some(exchange) = self.queue.back_mut() {
-            if exchange.live && (exchange.tid != tid || !off_epoll) {
-                exchange.release(state);
-                exchange.live = false;
-            }
+        if let Some(exchange) = self.queue.back_mut()
+            && exchange.live
+            && (exchange.tid != tid || !off_epoll)
+        {
+            exchange.release(state);
+            exchange.live = false;
+        }
+    }
+
+    /// Messages may have passed unseen.
+    pub(crate) fn lost(&mut self, reads: Reads) {
+        match reads {
+            Reads::Requests => self.lost_requests = true,
+            Reads::Responses => self.lost_responses = true,
         }
     }
 
@@ -419,19 +428,16 @@ impl Conversation for Listener<'_> {
     fn tunnel(&mut self, at: u64) {
         let end_ns = self.mark(at.saturating_sub(1)).time_ns;
         let reading = std::mem::take(&mut self.exchanges.response);
-        if let Some(index) = self.exchanges.find(reading) {
-            if let Some(exchange) = self.exchanges.queue.remove(index) {
-                exchange.end(end_ns, Outcome::Upgraded, self.state);
-            }
+        if let Some(index) = self.exchanges.find(reading)
+            && let Some(exchange) = self.exchanges.queue.remove(index)
+        {
+            exchange.end(end_ns, Outcome::Upgraded, self.state);
         }
         self.found.mute = Some(Muted::Tunnel);
     }
 
     fn lost(&mut self, _at: u64) {
-        match self.reads {
-            Reads::Requests => self.exchanges.lost_requests = true,
-            Reads::Responses => self.exchanges.lost_responses = true,
-        }
+        self.exchanges.lost(self.reads);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::incoming::mirrored;
 use crate::processes::ProcessEvent;
 use crate::reading::Pieces;
 use crate::recognise::{Recognised, recognise};
-use crate::record::{Close, Data, Ends, Open, Origin, Record};
+use crate::record::{Close, Data, Ends, Open, Origin, Record, RecordError};
 use crate::span::{Outcome, Span};
 use crate::state::State;
 
@@ -57,15 +57,10 @@ impl Flow {
         self.old_inodes = inodes.into_iter().collect();
     }
 
-    /// Takes an element of the ring buffer; one that cannot be decoded is counted.
-    pub fn bytes(&mut self, bytes: &[u8]) {
-        match Record::decode(bytes) {
-            Ok(record) => self.record(&record),
-            Err(_) => {
-                self.state.counters.records += 1;
-                self.state.counters.records_bad += 1;
-            }
-        }
+    /// Counts an element of the ring buffer that could not be decoded.
+    pub fn bad_record(&mut self, _error: &RecordError) {
+        self.state.counters.records += 1;
+        self.state.counters.records_bad += 1;
     }
 
     pub fn record(&mut self, record: &Record<'_>) {
@@ -123,7 +118,7 @@ impl Flow {
     /// Nothing more comes: spans that have ended leave, the others are dropped.
     pub fn finish(&mut self, now_ns: u64) {
         self.tick(now_ns);
-        self.state.with_spans(|spans, around| spans.finish(around));
+        self.state.with_spans(super::spans::Spans::finish);
     }
 
     pub fn drain_spans(&mut self, each: impl FnMut(Span)) {
@@ -222,10 +217,10 @@ impl Flow {
     }
 
     fn forget_peer(&mut self, connection: &Connection) {
-        if let Ends::Unix { sk, peer } = connection.ends {
-            if self.state.unix_peers.get(&peer) == Some(&sk) {
-                self.state.unix_peers.remove(&peer);
-            }
+        if let Ends::Unix { sk, peer } = connection.ends
+            && self.state.unix_peers.get(&peer) == Some(&sk)
+        {
+            self.state.unix_peers.remove(&peer);
         }
     }
 
@@ -256,12 +251,12 @@ impl Flow {
                 connection.end_of_stream(kind, direction, now_ns, &mut self.state);
             }
         }
-        if close.last {
-            if let Some(connection) = self.connections.remove(&close.cookie) {
-                self.state.counters.connections_open -= 1;
-                self.state.counters.connections_closed += 1;
-                self.forget_peer(&connection);
-            }
+        if close.last
+            && let Some(connection) = self.connections.remove(&close.cookie)
+        {
+            self.state.counters.connections_open -= 1;
+            self.state.counters.connections_closed += 1;
+            self.forget_peer(&connection);
         }
     }
 

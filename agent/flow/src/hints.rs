@@ -43,15 +43,15 @@ impl Hints {
 
     /// The map holds one hint for each connection: one that was not taken yet is completed.
     fn push(&mut self, cookie: u64, hint: Hint, counters: &mut Counters) {
-        if let Some((last, waiting)) = self.0.back_mut() {
-            if *last == cookie {
-                if hint.stage != 0 {
-                    waiting.stage = hint.stage;
-                }
-                waiting.rx_skip_to = waiting.rx_skip_to.max(hint.rx_skip_to);
-                waiting.tx_skip_to = waiting.tx_skip_to.max(hint.tx_skip_to);
-                return;
+        if let Some((last, waiting)) = self.0.back_mut()
+            && *last == cookie
+        {
+            if hint.stage != 0 {
+                waiting.stage = hint.stage;
             }
+            waiting.rx_skip_to = waiting.rx_skip_to.max(hint.rx_skip_to);
+            waiting.tx_skip_to = waiting.tx_skip_to.max(hint.tx_skip_to);
+            return;
         }
         if self.0.len() < MAX_HINTS {
             self.0.push_back((cookie, hint));

@@ -38,10 +38,10 @@ impl Incoming {
                 ends: *ends,
             });
         }
-        if self.order.len() > MAX_CONTEXTS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_context.remove(&oldest);
-            }
+        if self.order.len() > MAX_CONTEXTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_context.remove(&oldest);
         }
     }
 

@@ -66,12 +66,12 @@ impl Processes {
 
     /// The process a data or open record of this time belongs to.
     pub(crate) fn at(&mut self, tgid: u32, time_ns: u64, counters: &mut Counters) -> Process {
-        if let Some(entry) = self.by_tgid.get(&tgid) {
-            if entry.exited_ns.is_none_or(|exited| time_ns <= exited) {
-                let process = entry.process;
-                self.by_tgid.to_back(&tgid);
-                return process;
-            }
+        if let Some(entry) = self.by_tgid.get(&tgid)
+            && entry.exited_ns.is_none_or(|exited| time_ns <= exited)
+        {
+            let process = entry.process;
+            self.by_tgid.to_back(&tgid);
+            return process;
         }
         let process = self.begin(tgid, counters);
         self.tell(ProcessEvent::Seen(process), counters);
@@ -166,12 +166,12 @@ impl Processes {
                 hand_off: false,
             },
         );
-        if self.by_tgid.len() > self.cap {
-            if let Some((_, evicted)) = self.by_tgid.pop_front() {
-                counters.processes_evicted += 1;
-                if evicted.exited_ns.is_none() {
-                    self.tell(ProcessEvent::Exited(evicted.process), counters);
-                }
+        if self.by_tgid.len() > self.cap
+            && let Some((_, evicted)) = self.by_tgid.pop_front()
+        {
+            counters.processes_evicted += 1;
+            if evicted.exited_ns.is_none() {
+                self.tell(ProcessEvent::Exited(evicted.process), counters);
             }
         }
         process

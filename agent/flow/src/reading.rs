@@ -116,6 +116,9 @@ impl Connection {
             };
             half.parser = Parser::new(reads(kind, data.direction), wanted, start);
         }
+        if pieces.lost > 0 && !half.parser.mid_message() {
+            self.exchanges.lost(reads(kind, data.direction));
+        }
         let found = self.listen(
             kind,
             data.direction,

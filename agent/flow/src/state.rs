@@ -86,11 +86,11 @@ impl State {
     }
 
     pub(crate) fn hand_off(&mut self, process: Process) {
-        if let Some(entry) = self.processes.entry_mut(process) {
-            if !entry.hand_off {
-                entry.hand_off = true;
-                self.counters.processes_hand_off += 1;
-            }
+        if let Some(entry) = self.processes.entry_mut(process)
+            && !entry.hand_off
+        {
+            entry.hand_off = true;
+            self.counters.processes_hand_off += 1;
         }
     }
 }

@@ -54,20 +54,20 @@ impl Threads {
     }
 
     pub(crate) fn end(&mut self, process: Process, tid: u32, node: NodeKey) {
-        if let Some(thread) = self.by_id.get_mut(&id(process.tgid, tid)) {
-            if thread.live.is_some_and(|live| live.node == node) {
-                thread.live = None;
-            }
+        if let Some(thread) = self.by_id.get_mut(&id(process.tgid, tid))
+            && thread.live.is_some_and(|live| live.node == node)
+        {
+            thread.live = None;
         }
     }
 
     /// The thread has moved bytes on a server connection: on another one than that of its live
     /// request it is no blocking worker.
     pub(crate) fn works_on(&mut self, tgid: u32, tid: u32, cookie: u64, counters: &mut Counters) {
-        if let Some(thread) = self.by_id.get_mut(&id(tgid, tid)) {
-            if thread.live.is_some_and(|live| live.cookie != cookie) {
-                thread.disqualify(counters);
-            }
+        if let Some(thread) = self.by_id.get_mut(&id(tgid, tid))
+            && thread.live.is_some_and(|live| live.cookie != cookie)
+        {
+            thread.disqualify(counters);
         }
     }
 
