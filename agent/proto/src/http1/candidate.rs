@@ -22,7 +22,9 @@ pub(super) struct Candidate {
 pub(super) enum Basis {
     /// The message before ended here.
     Framing,
-    /// A call begins here, or a message that is not known well ended: to be dropped silently.
+    /// A call begins here, or a message that is not known well ended: to be dropped silently, and
+    /// taken only with a registered method. The rest of a torn start line may look like a start
+    /// line that nobody sent (`OST / HTTP/1.1`).
     Guess,
 }
 
@@ -115,9 +117,7 @@ impl Candidate {
 
     /// `known`: so many bytes of `line` have been judged before.
     fn judge<S: Side>(&self, line: &[u8], known: usize, extent: Extent) -> Judgement<S> {
-        // Two calls' ends put together may look like a start line that nobody sent.
-        let split = self.basis == Basis::Guess && self.call > 0;
-        if split && !S::may_begin_split(line) {
+        if self.basis == Basis::Guess && !S::is_usual(line) {
             return Judgement::Not(Malformed::StartLine);
         }
         if extent != Extent::Whole {

@@ -31,7 +31,7 @@ pub trait Conversation {
     fn request(&mut self, head: RequestHead, start: u64, end: u64);
 
     /// A response's head is complete (also of an interim 1xx one). Returns what its body depends
-    /// on beside its own fields: the request it answers.
+    /// on beside its own fields: the request it answers (of no account for an interim one).
     fn response(&mut self, head: ResponseHead, start: u64, end: u64) -> Answers;
 
     /// The message whose head was announced last in this direction is complete; `end` is the

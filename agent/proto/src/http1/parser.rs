@@ -47,8 +47,8 @@ pub enum Response {}
 pub enum Start {
     /// A message begins at this stream offset.
     Fresh { offset: u64 },
-    /// The connection was joined in the middle: the first call that begins with a whole, valid
-    /// start line is where reading begins.
+    /// The connection was joined in the middle: reading begins with the first call that begins with
+    /// a whole, valid start line (of a request: with a registered method).
     Joined { offset: u64 },
 }
 

@@ -26,10 +26,10 @@ pub trait Side: Debug {
     /// `prefix` may become a start line; of its first `known` bytes that is known.
     fn may_begin(prefix: &[u8], known: usize) -> bool;
 
-    /// The same, where it would be a coincidence more easily.
-    fn may_begin_split(prefix: &[u8]) -> bool;
+    /// `prefix` has no unregistered method.
+    fn is_usual(prefix: &[u8]) -> bool;
 
-    /// `bytes` begin with a whole start line.
+    /// `bytes` begin with a whole and usual start line.
     fn begins(bytes: &[u8]) -> bool;
 
     fn announce<C: Conversation + ?Sized>(
@@ -100,13 +100,14 @@ impl Side for Request {
         RequestLine::may_begin(prefix, known)
     }
 
-    fn may_begin_split(prefix: &[u8]) -> bool {
+    fn is_usual(prefix: &[u8]) -> bool {
         RequestLine::may_be_registered(prefix)
     }
 
     fn begins(bytes: &[u8]) -> bool {
-        memchr(b'\n', bytes)
-            .is_some_and(|end| RequestLine::parse(trim_end(&bytes[..=end])).is_some())
+        Self::is_usual(bytes)
+            && memchr(b'\n', bytes)
+                .is_some_and(|end| RequestLine::parse(trim_end(&bytes[..=end])).is_some())
     }
 
     fn announce<C: Conversation + ?Sized>(
@@ -168,7 +169,7 @@ impl Side for Response {
         StatusLine::may_begin(prefix, known)
     }
 
-    fn may_begin_split(_: &[u8]) -> bool {
+    fn is_usual(_: &[u8]) -> bool {
         true
     }
 

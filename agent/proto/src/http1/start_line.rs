@@ -54,7 +54,7 @@ impl<'a> RequestLine<'a> {
         match method_end(prefix) {
             Some(space) => registered(&prefix[..space]).is_some(),
             None => {
-                prefix == b"\r"
+                matches!(prefix, b"\r" | b"\n" | b"\r\n")
                     || METHODS
                         .iter()
                         .any(|name| name.as_bytes().starts_with(prefix))

@@ -169,9 +169,14 @@ fn joined() {
     check("⟨70⟩GET / HTTP/1.1\r\n\r\n¦", &[]);
     check("GET /torn ⟨70⟩¦HTTP/1.1\r\n\r\n¦", &["500 lost"]);
     check(
-        "\r\n¦FROB / HTTP/1.1\r\n\r\n",
-        &["502..521 FROB / 1.1", "521 body 0"],
+        "\r\n¦MOVE / HTTP/1.1\r\n\r\n",
+        &["502..521 MOVE / 1.1", "521 body 0"],
     );
+    check(
+        "\r\nMOVE / HTTP/1.1\r\n\r\n",
+        &["502..521 MOVE / 1.1", "521 body 0"],
+    );
+    check("OST /torn HTTP/1.1\r\n\r\n", &[]);
     // Byte by byte, a call each.
     check(
         "x¦P¦O¦P¦O¦S¦T¦ ¦/¦ ¦H¦T¦T¦P¦/¦1¦.¦1¦\r¦\n¦\r¦\n",
