@@ -1,0 +1,127 @@
+//! The place of the measurements: nginx that serves a small file, and weft beside it or not.
+
+use std::cell::RefCell;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use weft_e2e::{Weft, WeftCommand};
+use weft_workloads::{Group, Running, Workloads, free_port, programs::Nginx};
+
+use crate::samples::Samples;
+use crate::sink::{Counts, Sink};
+use crate::watch::prometheus::OwnFigures;
+
+pub(crate) struct Lab {
+    pub(crate) workloads: Workloads,
+    pub(crate) nginx: Running,
+    /// Seconds from each start of weft to `weft: ready`.
+    ready: RefCell<Samples>,
+}
+
+/// What runs beside the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    Weft(Sampler),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sampler {
+    All,
+    OnePercent,
+}
+
+/// weft, nothing selected, and the receiver that it exports to.
+pub(crate) struct Traced {
+    pub(crate) sink: Sink,
+    weft: Weft,
+    metrics: SocketAddr,
+    config: PathBuf,
+}
+
+// === impl Lab ===
+
+impl Lab {
+    pub(crate) fn open() -> Result<Self> {
+        let workloads = Workloads::ensure(&[Group::Web, Group::Load])?;
+        let nginx = workloads.spawn(&Nginx::new())?;
+        Ok(Self {
+            workloads,
+            nginx,
+            ready: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn start(&self, beside: Beside) -> Result<Option<Traced>> {
+        match beside {
+            Beside::Nothing => Ok(None),
+            Beside::Weft(sampler) => self.trace(sampler, None).map(Some),
+        }
+    }
+
+    /// Starts weft and waits until it is ready; the receiver notes spans that hold `mark`.
+    pub(crate) fn trace(&self, sampler: Sampler, mark: Option<&str>) -> Result<Traced> {
+        let traced = Traced::start(sampler, mark)?;
+        self.ready
+            .borrow_mut()
+            .push(traced.weft.ready_after.as_secs_f64());
+        Ok(traced)
+    }
+
+    pub(crate) fn ready(&self) -> Samples {
+        self.ready.borrow().clone()
+    }
+}
+
+// === impl Traced ===
+
+impl Traced {
+    fn start(sampler: Sampler, mark: Option<&str>) -> Result<Self> {
+        let sink = Sink::start(mark)?;
+        let metrics =
+            SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into())?));
+        let config = std::env::temp_dir().join(format!("weft-bench-{}.yaml", metrics.port()));
+        fs::write(&config, format!("metrics:\n  listen: \"{metrics}\"\n"))
+            .with_context(|| format!("cannot write {}", config.display()))?;
+        let command = WeftCommand::new(["run", "--output", "otlp", "--config"])?
+            .arg(config.display().to_string())
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint())
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+        let command = match sampler {
+            Sampler::All => command,
+            Sampler::OnePercent => command
+                .env("OTEL_TRACES_SAMPLER", "traceidratio")
+                .env("OTEL_TRACES_SAMPLER_ARG", "0.01"),
+        };
+        Ok(Self {
+            weft: command.start()?,
+            sink,
+            metrics,
+            config,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.weft.pid()
+    }
+
+    pub(crate) fn figures(&self) -> Result<OwnFigures> {
+        OwnFigures::scrape(self.metrics)
+    }
+
+    /// Waits for what is still on its way to the receiver.
+    pub(crate) fn settled(&mut self) -> Result<Counts> {
+        self.sink.settled()
+    }
+
+    /// Ends weft, and gives the time that took.
+    pub(crate) fn stop(self) -> Result<Duration> {
+        let begun = std::time::Instant::now();
+        fs::remove_file(&self.config).ok();
+        self.weft.stop()?;
+        Ok(begun.elapsed())
+    }
+}

@@ -1,0 +1,161 @@
+//! nginx and wrk with nothing to hold them back but two cores that weft has to share.
+
+use anyhow::Result;
+
+use crate::lab::{Beside, Lab, Sampler};
+use crate::load::wrk;
+use crate::plan::Plan;
+use crate::report::{Cell, Report, Table};
+use crate::samples::Samples;
+use crate::watch::cpu::{Cpu, CpuUse};
+use crate::watch::prometheus::OwnFigures;
+
+const TURNS: [(&str, Beside); 3] = [
+    ("without weft", Beside::Nothing),
+    ("weft, every span", Beside::Weft(Sampler::All)),
+    ("weft, 1 % sampled", Beside::Weft(Sampler::OnePercent)),
+];
+
+#[derive(Default)]
+struct Turn {
+    rate: Samples,
+    p50: Samples,
+    p99: Samples,
+    errors: u64,
+    expected: u64,
+    received: u64,
+    of_others: u64,
+    weft_cpu: Samples,
+    sink_cpu: Samples,
+    /// Of the last round.
+    cpu: CpuUse,
+    own: OwnFigures,
+}
+
+pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
+    let mut turns: [Turn; TURNS.len()] = Default::default();
+    wrk::run(&lab.workloads, &lab.nginx.url(), plan.saturation / 2)?;
+    for _ in 0..plan.rounds {
+        for ((_, beside), turn) in TURNS.into_iter().zip(&mut turns) {
+            turn.take(lab, plan, beside)?;
+        }
+    }
+    let [without, all, sampled] = &turns;
+    report.tables.push(rates(&turns));
+    report.tables.push(spans(&turns));
+    let fewer = |turn: &Turn| {
+        let change = turn.rate.change_from(&without.rate).summary();
+        change.map(|change| -change.median)
+    };
+    report.aim(
+        "fewer requests at saturation, every span",
+        "%",
+        30.0,
+        fewer(all),
+    );
+    report.aim(
+        "fewer requests at saturation, 1 % sampled",
+        "%",
+        12.0,
+        fewer(sampled),
+    );
+    let lost = 100.0 * (1.0 - all.received as f64 / all.expected as f64);
+    report.aim("spans lost at saturation", "%", 0.0, Some(lost.max(0.0)));
+    Ok(())
+}
+
+fn rates(turns: &[Turn; TURNS.len()]) -> Table {
+    let mut table = Table::new(
+        "nginx, small file, wrk with 32 connections: one worker and one thread on two cores",
+        &[
+            "",
+            "requests/s",
+            "change %",
+            "p50 µs",
+            "p99 µs",
+            "weft CPU %",
+            "receiver CPU %",
+            "errors",
+        ],
+    );
+    let [without, ..] = turns;
+    for ((name, beside), turn) in TURNS.iter().zip(turns) {
+        let change = match beside {
+            Beside::Nothing => Cell::Empty,
+            Beside::Weft(_) => turn.rate.change_from(&without.rate).into(),
+        };
+        table.row(
+            *name,
+            [
+                Cell::from(&turn.rate),
+                change,
+                Cell::from(&turn.p50),
+                Cell::from(&turn.p99),
+                Cell::from(&turn.weft_cpu),
+                Cell::from(&turn.sink_cpu),
+                Cell::from(turn.errors),
+            ],
+        );
+        if !turn.cpu.threads.is_empty() {
+            table.note(format!("threads, {name}: {}", turn.cpu.by_thread()));
+        }
+    }
+    table.note("median (lowest … highest) of the rounds; changes are taken round by round; CPU in percent of one core");
+    table
+}
+
+fn spans(turns: &[Turn; TURNS.len()]) -> Table {
+    let mut table = Table::new(
+        "spans of these runs",
+        &["", "of requests", "received", "received %", "of others"],
+    );
+    for ((name, beside), turn) in TURNS.iter().zip(turns) {
+        if *beside == Beside::Nothing {
+            continue;
+        }
+        table.row(
+            *name,
+            [
+                Cell::from(turn.expected),
+                Cell::from(turn.received),
+                Cell::from(100.0 * turn.received as f64 / turn.expected as f64),
+                Cell::from(turn.of_others),
+            ],
+        );
+        for (figure, value) in turn.own.losses() {
+            table.note(format!("{name}, last round: {figure} {value}"));
+        }
+    }
+    table.note("of requests: two for each request that wrk counted; those under way when it stops are received, too");
+    table
+}
+
+// === impl Turn ===
+
+impl Turn {
+    fn take(&mut self, lab: &Lab, plan: &Plan, beside: Beside) -> Result<()> {
+        let mut traced = lab.start(beside)?;
+        let before = traced
+            .as_ref()
+            .map(|traced| anyhow::Ok((Cpu::of(traced.pid())?, Cpu::of(traced.sink.pid())?)))
+            .transpose()?;
+        let figures = wrk::run(&lab.workloads, &lab.nginx.url(), plan.saturation)?;
+        if let (Some(traced), Some((weft, sink))) = (&mut traced, &before) {
+            self.cpu = Cpu::of(traced.pid())?.since(weft);
+            self.weft_cpu.push(self.cpu.whole);
+            self.sink_cpu
+                .push(Cpu::of(traced.sink.pid())?.since(sink).whole);
+            let counts = traced.settled()?;
+            self.expected += 2 * figures.requests;
+            let received = counts.of("nginx") + counts.of("wrk");
+            self.received += received;
+            self.of_others += counts.total() - received;
+            self.own = traced.figures()?;
+        }
+        self.rate.push(figures.requests_per_second);
+        self.p50.push(figures.p50.as_secs_f64() * 1e6);
+        self.p99.push(figures.p99.as_secs_f64() * 1e6);
+        self.errors += figures.errors;
+        traced.map_or(Ok(()), |traced| traced.stop().map(drop))
+    }
+}
