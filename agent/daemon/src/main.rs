@@ -4,10 +4,14 @@
 //! not allow it, 1 anything else.
 #![expect(dead_code, reason = "being wired")]
 
+mod bpf;
 mod cli;
 mod config;
 mod discover;
 mod export;
+mod figures;
+mod pipeline;
+mod run;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -17,7 +21,9 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use config::Environment;
 
+const OTHER: u8 = 1;
 const USAGE: u8 = 2;
+const KERNEL: u8 = 3;
 
 fn main() -> ExitCode {
     // Ends with code 2 on wrong usage.
@@ -33,7 +39,14 @@ fn main() -> ExitCode {
                 print!("{}", config.show());
                 return ExitCode::SUCCESS;
             }
-            ExitCode::FAILURE
+            log_to_stderr(config.log_level);
+            match run::run(&config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("weft: {error}");
+                    ExitCode::from(if matches!(error, run::Error::Kernel(_)) { KERNEL } else { OTHER })
+                }
+            }
         }
         Command::Doctor(_) | Command::Why(_) => ExitCode::FAILURE,
     }
@@ -42,4 +55,8 @@ fn main() -> ExitCode {
 fn fault(error: &config::Error) -> ExitCode {
     eprintln!("weft: {error}");
     ExitCode::from(USAGE)
+}
+
+fn log_to_stderr(level: log::LevelFilter) {
+    env_logger::Builder::new().filter_level(level).format_target(false).init();
 }

@@ -2,7 +2,7 @@
 
 use super::{
     kernel_btf::KernelBtf,
-    load::{Door, Options, Probes},
+    load::{Options, Probes},
     offsets::{FIELDS, Need},
 };
 
@@ -54,13 +54,7 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
             return (list, None);
         }
     };
-    list.push(on(
-        "socket calls",
-        match probes.door() {
-            Door::Tracepoints => "tp_btf sock_send_length, sock_recv_length".to_owned(),
-            Door::Functions => "fexit tcp_sendmsg, unix_stream_sendmsg, sock_recvmsg".to_owned(),
-        },
-    ));
+    list.push(on("socket calls", probes.door().to_string()));
     list.push(on(
         "connection life",
         "tp_btf inet_sock_set_state, tcp_destroy_sock".to_owned(),

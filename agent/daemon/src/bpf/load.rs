@@ -1,6 +1,10 @@
 //! Loads the programs that this kernel can run, and attaches them.
 
-use std::{io, process};
+use std::{
+    fmt, io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    process,
+};
 
 use aya::{
     Btf, BtfError as AyaBtfError, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
@@ -35,6 +39,15 @@ pub(crate) struct Options {
     pub(crate) door: Option<Door>,
     /// Size of the ring buffer, bytes; a power of two.
     pub(crate) ring_bytes: u32,
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tracepoints => "tp_btf sock_send_length, sock_recv_length",
+            Self::Functions => "fexit tcp_sendmsg, unix_stream_sendmsg, sock_recvmsg",
+        })
+    }
 }
 
 /// The attached programs and their maps. Dropping it, or the process's end, detaches all.
@@ -167,9 +180,10 @@ impl Probes {
         Counter::ALL.iter().map(sum).collect()
     }
 
-    /// Calls that the kernel left out because a program was already running on that CPU.
+    /// Hooks that the kernel left out because one was already running on that CPU: its own count
+    /// (`recursion_misses` of each program, Linux 5.12).
     pub(crate) fn missed(&self) -> u64 {
-        0
+        self.ebpf.programs().filter_map(|(_, program)| recursion_misses(program)).sum()
     }
 
     /// Name and verified instructions of each loaded program.
@@ -203,6 +217,12 @@ fn has_bpf_privilege() -> bool {
             .contains(CapabilitySet::BPF | CapabilitySet::PERFMON)
             || sets.effective.contains(CapabilitySet::SYS_ADMIN)
     })
+}
+
+fn recursion_misses(program: &aya::programs::Program) -> Option<u64> {
+    let fd = program.fd().ok()?.as_fd().as_raw_fd();
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
 }
 
 fn offsets(

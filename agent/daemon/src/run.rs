@@ -1,0 +1,144 @@
+//! `weft run`: puts the parts together, and takes them apart in order.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    time,
+};
+use weft_flow::{Flow, config::Config as FlowConfig, config::SelfInstrumented, sample};
+
+use crate::{
+    bpf::{self, Door, Probes},
+    config::{Config, DoorChoice, Instrumented, SamplerName, Sampling},
+    discover::{self, Processes, Rules, Selector},
+    export::{self, Exports},
+    figures::Published,
+    pipeline::{self, Pipeline},
+    telemetry::Registry,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Kernel(#[from] bpf::Error),
+    #[error(transparent)]
+    Export(#[from] export::Error),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("the pipeline's thread panicked: please report this")]
+    Panicked,
+}
+
+/// Traces until a signal, the configured duration, or the end of standard output's reader.
+pub(crate) fn run(config: &Config) -> Result<(), Error> {
+    let registry = Registry::default();
+    let mut probes = Probes::load(options(config))?;
+    log::info!("socket calls are seen through {}", probes.door());
+    for limit in probes.limits() {
+        log::warn!("off: {limit}");
+    }
+    let selector = Selector::new(config.selection.clone(), std::process::id());
+    let processes = Processes::new(Rules::of_this_host(config.resource.clone()), &registry);
+    let mut flow = Flow::new(flow_config(config), rand::random());
+    flow.unix_inodes_at_start(discover::unix_socket_inodes());
+
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let over = Arc::new(Notify::new());
+    let stdout_closed = Arc::clone(&over);
+    let exports = Exports::start(config, &registry, move || stdout_closed.notify_one())?;
+    let published = Published::register(&registry);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (_ask, questions) = mpsc::channel();
+
+    if config.sampler.name == SamplerName::TraceIdRatio {
+        probes.sample_early(config.sampler.ratio)?;
+    }
+    pipeline::judge_running(&mut probes, &selector)?;
+    let selection = bpf::Selection { all: selector.is_all(), ports: selector.ports().to_vec() };
+    probes.select(&selection)?;
+    let pipeline = Pipeline {
+        probes,
+        flow,
+        processes,
+        selector,
+        sink: exports.sink(),
+        published,
+        questions,
+        stop: Arc::clone(&stop),
+    };
+    let ended = Arc::clone(&over);
+    let thread = thread::Builder::new().name("weft-pipeline".to_owned()).spawn(move || {
+        let result = pipeline.run();
+        ended.notify_one();
+        result
+    })?;
+    eprintln!("weft: ready");
+
+    let waited = runtime.block_on(until_over(config, &over));
+    stop.store(true, Ordering::Relaxed);
+    let result = thread.join().map_err(|_| Error::Panicked)?;
+    exports.finish();
+    waited?;
+    Ok(result?)
+}
+
+async fn until_over(config: &Config, over: &Notify) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let duration = async {
+        match config.duration {
+            Some(duration) => time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = over.notified() => {}
+        () = duration => {}
+    }
+    Ok(())
+}
+
+pub(crate) fn options(config: &Config) -> bpf::Options {
+    let door = config.kernel.door.map(|door| match door {
+        DoorChoice::Tracepoints => Door::Tracepoints,
+        DoorChoice::Functions => Door::Functions,
+    });
+    bpf::Options { door, ring_bytes: u32::try_from(config.kernel.ring_bytes.0).unwrap_or(1 << 30) }
+}
+
+fn flow_config(config: &Config) -> FlowConfig {
+    FlowConfig {
+        headers: config.http.headers.clone().into(),
+        self_instrumented: match config.http.instrumented {
+            Instrumented::Skip => SelfInstrumented::Skip,
+            Instrumented::Keep => SelfInstrumented::Keep,
+        },
+        sampler: sampler(&config.sampler),
+        ..FlowConfig::default()
+    }
+}
+
+fn sampler(sampling: &Sampling) -> sample::Sampler {
+    if sampling.name == SamplerName::TraceIdRatio {
+        // The kernel programs have applied the ratio before a byte was copied.
+        return sample::Sampler::Always(sample::Root::On);
+    }
+    let root = match sampling.share() {
+        share if share >= 1.0 => sample::Root::On,
+        share => sample::Ratio::new(share).map_or(sample::Root::Off, sample::Root::Ratio),
+    };
+    if sampling.parent_based() { sample::Sampler::ParentBased(root) } else { sample::Sampler::Always(root) }
+}
