@@ -14,6 +14,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     if let Some(argument) = arguments.first() {
         bail!("`lint` takes no arguments, not `{}`", argument.display());
     }
+    Toolchain::ensure()?;
     let mut failed = 0;
     for Check { name, run } in checks() {
         if let Err(error) = step(name, run) {
@@ -36,7 +37,7 @@ pub(crate) fn checks() -> impl Iterator<Item = Check> {
     let tools = [
         Check {
             name: "format",
-            run: || cargo("fmt").args(["--all", "--check"]).run(),
+            run: || cargo("fmt").args(["--all", "--check", "--", "-l"]).run(),
         },
         Check {
             name: "clippy",

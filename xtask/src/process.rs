@@ -1,9 +1,12 @@
 //! Other programs, run to their end.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 
 pub(crate) trait Run {
     /// Runs with this process's output.
@@ -15,7 +18,7 @@ pub(crate) trait Run {
     /// Runs silently and gives the standard output.
     fn read(&mut self) -> Result<String>;
 
-    /// Runs, shows the standard output and hands each line of it to `look` as well. Gives whether
+    /// Runs, shows all output and hands each line of it to `look` as well. Gives whether
     /// the program was successful.
     fn watch(&mut self, look: impl FnMut(&str)) -> Result<bool>;
 }
@@ -57,23 +60,40 @@ impl Run for Command {
     }
 
     fn watch(&mut self, mut look: impl FnMut(&str)) -> Result<bool> {
-        let mut child = self
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| cannot_run(self))?;
-        let output = child
-            .stdout
-            .take()
-            .ok_or_else(|| anyhow!("no output of `{}`", shown(self)))?;
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            look(&line);
+        let (output, input) = io::pipe()?;
+        self.stdout(input.try_clone()?).stderr(input);
+        let mut child = self.spawn().with_context(|| cannot_run(self))?;
+        // The command keeps its ends of the pipe: the output would never be at its end.
+        self.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut ended = None;
+        loop {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    let line = String::from_utf8_lossy(&line);
+                    println!("{line}");
+                    look(&line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                // What a program left behind may hold its output open for ever.
+                Err(RecvTimeoutError::Timeout) if ended.is_some() => break,
+                Err(RecvTimeoutError::Timeout) => ended = child.try_wait()?,
+            }
         }
         Ok(child.wait()?.success())
     }
 }
+
+/// How long the output of an ended program is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a program of this name can be found.
 pub(crate) fn exists(program: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -69,31 +69,29 @@ impl Stage {
     }
 
     /// The crate's command for the program that was built.
-    pub(crate) fn command(self, program: &std::path::Path, arguments: &[OsString]) -> Command {
+    pub(crate) fn command(self, program: &Path, arguments: &[OsString]) -> Command {
         let mut command = match self {
-            Self::E2e => cargo("test"),
-            Self::Truth | Self::Vm | Self::Bench => {
-                let mut command = cargo("run");
-                command.args(["--quiet", "--release"]);
+            Self::E2e => {
+                // With the whole workspace the features of dependencies are those of the unit
+                // tests, so that nothing is compiled twice.
+                let mut command = cargo("test");
+                command.args(["--workspace", "--exclude", "weft-probes", "--test", "e2e"]);
+                command.env("WEFT_SKIP_EBPF", "1");
                 command
             }
+            Self::Truth => run_release("weft-truth"),
+            Self::Vm => run_release("weft-vm"),
+            Self::Bench => run_release("weft-bench"),
         };
-        command.args(["--package", self.package()]);
-        if self != Self::E2e {
-            command.arg("--");
-        }
         command.args(arguments).env("WEFT_BIN", program);
         command
     }
+}
 
-    fn package(self) -> &'static str {
-        match self {
-            Self::E2e => "weft-e2e",
-            Self::Truth => "weft-truth",
-            Self::Vm => "weft-vm",
-            Self::Bench => "weft-bench",
-        }
-    }
+fn run_release(package: &str) -> Command {
+    let mut command = cargo("run");
+    command.args(["--quiet", "--release", "--package", package, "--"]);
+    command
 }
 
 fn has_tests(directory: PathBuf) -> bool {

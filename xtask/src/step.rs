@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 /// Silence longer than this makes people reach for Ctrl-C.
-const REMIND: Duration = Duration::from_secs(20);
+const REMIND: Duration = Duration::from_secs(30);
 
 /// Says what is done, from time to time that it is still done, and how long it took.
 pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {

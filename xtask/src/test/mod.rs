@@ -16,6 +16,7 @@ use crate::lint::{self, Check};
 use crate::setup;
 use crate::stage::Stage;
 use crate::step::{elapsed, step};
+use crate::toolchain::Toolchain;
 
 /// A stage of the test run.
 struct Part {
@@ -42,7 +43,7 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "truth",
-        run: |tally| crate_of_tests(tally, Stage::Truth, &[]),
+        run: |tally| crate_of_tests(tally, Stage::Truth, &["--quick"]),
     },
     Part {
         name: "vm",
@@ -176,6 +177,7 @@ impl Choice {
 }
 
 fn lint(tally: &mut Tally) -> Result<()> {
+    Toolchain::ensure()?;
     for Check { name, run } in lint::checks() {
         match step(name, run) {
             Ok(()) => tally.pass(),

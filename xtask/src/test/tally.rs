@@ -28,6 +28,9 @@ enum Said {
         failed: usize,
         skipped: usize,
     },
+    /// A test that was not run.
+    Ignored(Skip),
+    /// A test that returned early, and will be said to have passed.
     Skipped(Skip),
     Nothing,
 }
@@ -64,6 +67,7 @@ impl Tally {
     /// Runs a test program. One that tells no counts is one test.
     pub(crate) fn watch(&mut self, command: &mut Command) -> Result<()> {
         let mut told = false;
+        let mut skipped_themselves = 0;
         let failed_before = self.failed;
         let successful = command.watch(|line| match Said::of(line) {
             Said::Counts {
@@ -72,13 +76,18 @@ impl Tally {
                 skipped,
             } => {
                 told = true;
-                self.passed += passed;
+                self.passed += passed.saturating_sub(skipped_themselves);
+                skipped_themselves = 0;
                 self.failed += failed;
                 for _ in 0..skipped {
                     self.skip(self.part.to_owned(), "see its output".to_owned());
                 }
             }
-            Said::Skipped(skip) => self.skipped.push(skip),
+            Said::Ignored(skip) => self.skipped.push(skip),
+            Said::Skipped(skip) => {
+                skipped_themselves += 1;
+                self.skipped.push(skip);
+            }
             Said::Nothing => {}
         })?;
         match (successful, told) {
@@ -103,9 +112,18 @@ impl Said {
             .strip_prefix("test ")
             .and_then(|rest| rest.split_once(" ... ignored"))
         {
-            return Self::Skipped(Skip {
+            return Self::Ignored(Skip {
                 name: name.to_owned(),
                 why: why.trim_start_matches([',', ' ']).to_owned(),
+            });
+        }
+        if let Some((name, why)) = line
+            .strip_prefix("SKIPPED (")
+            .and_then(|rest| rest.split_once(") ")?.1.split_once(": "))
+        {
+            return Self::Skipped(Skip {
+                name: name.to_owned(),
+                why: why.to_owned(),
             });
         }
         Self::counts(line, ',').unwrap_or(Self::Nothing)
@@ -164,9 +182,16 @@ mod tests {
         check("all 4 passed, as it should be", &Said::Nothing);
         check(
             "test redis ... ignored, needs a server",
-            &Said::Skipped(Skip {
+            &Said::Ignored(Skip {
                 name: "redis".to_owned(),
                 why: "needs a server".to_owned(),
+            }),
+        );
+        check(
+            "SKIPPED (1) programs::php: no php-fpm",
+            &Said::Skipped(Skip {
+                name: "programs::php".to_owned(),
+                why: "no php-fpm".to_owned(),
             }),
         );
         check("test redis ... ok", &Said::Nothing);

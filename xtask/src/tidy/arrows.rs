@@ -9,23 +9,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent/proto", &["weft-abi"]),
     ("agent/flow", &["weft-abi", "weft-proto"]),
     ("agent/daemon", &["weft-abi", "weft-proto", "weft-flow"]),
-    // Knows the outside of weft only: OTLP and the command line.
-    ("tests/truth", &["weft-workloads"]),
+    // These know weft from the outside only.
     ("tests/workloads", &[]),
-    ("tests/e2e", &["weft-workloads", "weft-truth"]),
+    ("tests/truth", &["weft-workloads"]),
+    ("tests/e2e", &["weft-workloads"]),
+    ("tests/bench", &["weft-workloads", "weft-e2e"]),
     ("tests/vm", &["weft-workloads"]),
-    (
-        "tests/bench",
-        &[
-            "weft-workloads",
-            "weft-truth",
-            "weft-abi",
-            "weft-proto",
-            "weft-flow",
-        ],
-    ),
     ("tests/fuzz", &["weft-abi", "weft-proto", "weft-flow"]),
-    ("xtask", &["weft-workloads", "weft-truth"]),
+    ("xtask", &["weft-workloads"]),
 ];
 
 pub(super) fn check(files: &[File]) -> Vec<String> {
