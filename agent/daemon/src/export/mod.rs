@@ -96,7 +96,7 @@ impl Exports {
                     start_printer(config, registry, "json", Format::Json(json), on_stdout_closed.clone())?
                 }
                 Output::Console => {
-                    let console = Console::new(conventions(config), Clock::start(), Style::of_stdout());
+                    let console = Console::new(Clock::start(), Style::of_stdout());
                     start_printer(config, registry, "console", Format::Console(console), on_stdout_closed.clone())?
                 }
             };
