@@ -25,7 +25,22 @@ pub(crate) struct Exchanges {
     /// Of the message that is being read in each direction.
     request: Reading,
     response: Reading,
+    /// Came when no request waited.
+    early: Option<Early>,
 }
+
+/// A response whose record came before that of its request: another thread reads it before the
+/// one that sent the request is back from its call.
+#[derive(Clone, Copy)]
+struct Early {
+    status: u16,
+    partial: bool,
+    start_ns: u64,
+    end: Option<(u64, Body)>,
+}
+
+/// So much later a request may be seen than its response.
+const EARLY_NS: u64 = 10_000_000;
 
 struct Exchange {
     number: u64,
@@ -47,6 +62,7 @@ enum Reading {
     #[default]
     Nothing,
     Exchange(u64),
+    Early,
 }
 
 /// Takes what the parser of one direction finds.
@@ -280,6 +296,44 @@ impl Listener<'_> {
         }
     }
 
+    /// The newest request has been answered before it was seen.
+    fn answer_early(&mut self, number: u64, early: Early) {
+        let counters = &mut self.state.counters;
+        counters.responses_unpaired -= 1;
+        counters.responses_paired += 1;
+        let Some(index) = self.exchanges.find(Reading::Exchange(number)) else {
+            return;
+        };
+        let node = self.exchanges.queue[index].node;
+        if let Some(span) = node.and_then(|node| self.state.spans.span_mut(node)) {
+            span.exchange.status = Some(early.status);
+            span.partial.response_head |= early.partial;
+        }
+        match early.end {
+            Some((end_ns, body)) => self.end_answered(index, end_ns, body),
+            None => self.exchanges.response = Reading::Exchange(number),
+        }
+    }
+
+    fn end_answered(&mut self, index: usize, end_ns: u64, body: Body) {
+        let Some(exchange) = self.exchanges.queue.remove(index) else {
+            return;
+        };
+        if let Some(span) = exchange
+            .node
+            .and_then(|node| self.state.spans.span_mut(node))
+        {
+            span.exchange.response_body = body.bytes;
+            span.partial.end |= body.inferred;
+        }
+        let outcome = if body.truncated {
+            Outcome::ConnectionClosed
+        } else {
+            Outcome::Complete
+        };
+        exchange.end(end_ns, outcome, self.state);
+    }
+
     /// Their responses were lost.
     fn end_unanswered(&mut self, count: usize, end_ns: u64) {
         for _ in 0..count {
@@ -357,6 +411,13 @@ impl Conversation for Listener<'_> {
             answers,
             after_loss,
         });
+        if let Some(early) = self.exchanges.early.take()
+            && alone
+            && !after_loss
+            && mark.time_ns <= early.start_ns.saturating_add(EARLY_NS)
+        {
+            self.answer_early(number, early);
+        }
     }
 
     fn response(&mut self, head: ResponseHead, start: u64, end: u64) -> Answers {
@@ -370,10 +431,21 @@ impl Conversation for Listener<'_> {
         let (index, unanswered) = self.exchanges.answered();
         let time_ns = self.mark(start).time_ns;
         self.end_unanswered(unanswered, time_ns);
-        self.exchanges.lost_responses = false;
+        let was_lost = std::mem::take(&mut self.exchanges.lost_responses);
         let Some(index) = index.map(|index| index - unanswered) else {
             self.state.counters.responses_unpaired += 1;
-            self.exchanges.response = Reading::Nothing;
+            let may_be_early = self.kind == Kind::Client && unanswered == 0 && !was_lost;
+            self.exchanges.early = may_be_early.then_some(Early {
+                status: head.status,
+                partial: head.partial,
+                start_ns: time_ns,
+                end: None,
+            });
+            self.exchanges.response = if may_be_early {
+                Reading::Early
+            } else {
+                Reading::Nothing
+            };
             return Answers::Unknown;
         };
         self.state.counters.responses_paired += 1;
@@ -389,6 +461,12 @@ impl Conversation for Listener<'_> {
             Reads::Requests => std::mem::take(&mut self.exchanges.request),
             Reads::Responses => std::mem::take(&mut self.exchanges.response),
         };
+        let last_ns = self.mark(end.saturating_sub(1)).time_ns;
+        let end_ns = if self.at_end { self.now_ns } else { last_ns };
+        if let (Reading::Early, Some(early)) = (reading, &mut self.exchanges.early) {
+            early.end = Some((end_ns, body));
+            return;
+        }
         let Some(index) = self.exchanges.find(reading) else {
             return;
         };
@@ -399,24 +477,7 @@ impl Conversation for Listener<'_> {
             }
             return;
         }
-        let last_ns = self.mark(end.saturating_sub(1)).time_ns;
-        let end_ns = if self.at_end { self.now_ns } else { last_ns };
-        let Some(exchange) = self.exchanges.queue.remove(index) else {
-            return;
-        };
-        if let Some(span) = exchange
-            .node
-            .and_then(|node| self.state.spans.span_mut(node))
-        {
-            span.exchange.response_body = body.bytes;
-            span.partial.end |= body.inferred;
-        }
-        let outcome = if body.truncated {
-            Outcome::ConnectionClosed
-        } else {
-            Outcome::Complete
-        };
-        exchange.end(end_ns, outcome, self.state);
+        self.end_answered(index, end_ns, body);
     }
 
     fn malformed(&mut self, _at: u64, _why: Malformed) {

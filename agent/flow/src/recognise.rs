@@ -37,7 +37,8 @@ pub(crate) fn recognise(
     let direction = data.direction;
     let sniffing = &mut connection.half_mut(direction).sniffing;
     sniffing.records += 1;
-    if sniffing.prefix.is_empty() || sniffing.end() != at {
+    let begins_here = at != 0 && data.has(DataFlags::CALL_START) && is_http1(bytes);
+    if sniffing.prefix.is_empty() || sniffing.end() != at || begins_here {
         sniffing.prefix.clear();
         sniffing.at = at;
         if at != 0 && !data.has(DataFlags::CALL_START) {
@@ -70,6 +71,13 @@ pub(crate) fn recognise(
     } else {
         sniffing.not_here()
     }
+}
+
+fn is_http1(first: &[u8]) -> bool {
+    matches!(
+        detect::sniff(first),
+        Verdict::Http1Request | Verdict::Http1Response
+    )
 }
 
 fn begins_like_http1(first: &[u8]) -> bool {
