@@ -1,5 +1,7 @@
 //! What an exporter sends is what a collector understands.
 
+mod collector;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
