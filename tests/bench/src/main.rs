@@ -4,6 +4,7 @@
 
 mod lab;
 mod load;
+mod machine;
 mod measure;
 mod plan;
 mod report;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::lab::Lab;
 use crate::load::{pace, pingpong};
+use crate::machine::Machine;
 use crate::measure::Measure;
 use crate::plan::Plan;
 use crate::report::Report;
@@ -65,8 +67,11 @@ fn bench(arguments: &Arguments) -> Result<()> {
     } else {
         Plan::full()
     };
+    let mut report = Report {
+        machine: Machine::look()?,
+        ..Report::default()
+    };
     let lab = Lab::open()?;
-    let mut report = Report::default();
     for measure in Measure::all() {
         if arguments.only.is_empty() || arguments.only.contains(&measure) {
             eprintln!("==> {}", measure.title());

@@ -1,17 +1,23 @@
 //! The figures, as tables for people and as JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use comfy_table::{CellAlignment, Table as Drawing, presets};
 use serde::Serialize;
 
+use crate::machine::Machine;
 use crate::samples::{Samples, Summary};
+use crate::watch::prometheus::OwnFigures;
 
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
+    pub(crate) machine: Machine,
     pub(crate) tables: Vec<Table>,
     /// What the project aims at, and what was reached.
     pub(crate) aims: Vec<Aim>,
+    /// weft's own figures at the end of runs, for a closer look.
+    pub(crate) own_figures: BTreeMap<String, OwnFigures>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +72,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.machine)?;
         for table in &self.tables {
             writeln!(f, "{table}")?;
         }

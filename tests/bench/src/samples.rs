@@ -47,11 +47,13 @@ impl Samples {
             .collect()
     }
 
+    /// Halfway between two samples where none stands at the place itself.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        let last = sorted.len().checked_sub(1)?;
-        sorted.get((share * last as f64).round() as usize).copied()
+        let place = share * sorted.len().checked_sub(1)? as f64;
+        let (low, high) = (place.floor() as usize, place.ceil() as usize);
+        Some(f64::midpoint(*sorted.get(low)?, *sorted.get(high)?))
     }
 
     pub(crate) fn summary(&self) -> Option<Summary> {
@@ -104,6 +106,7 @@ mod tests {
             show(&[250.0, 100.4, 120.0]).as_deref(),
             Some("120 (100 … 250)")
         );
+        assert_eq!(show(&[1.0, 2.0]).as_deref(), Some("1.50 (1.00 … 2.00)"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::lab::{Lab, Sampler};
 use crate::load::pingpong::{self, Ends};
@@ -57,8 +57,16 @@ fn under(
     sampler: Sampler,
     table: &mut Table,
 ) -> Result<Option<f64>> {
-    let empty_ns = match empty_ns(lab, plan, load) {
-        Ok(measured) => measured,
+    let empty_ns = match empty(lab, plan, load) {
+        Ok(program) => {
+            let cells = [
+                Cell::from(program.runs),
+                Cell::Empty,
+                Cell::from(program.ns_per_run()),
+            ];
+            table.row(format!("{load:?}: empty program"), cells);
+            program.ns_per_run()
+        }
         Err(error) => {
             table.note(format!(
                 "{load:?}: {error:#}; an empty program is taken to cost {ASSUMED_EMPTY_NS} ns"
@@ -100,11 +108,13 @@ fn under(
     Ok((calls.runs > 0).then(|| row(table, "all socket calls", &calls)))
 }
 
-/// Nanoseconds that the kernel counts for a program that does nothing, under the same load.
-fn empty_ns(lab: &Lab, plan: &Plan, load: Load) -> Result<f64> {
+/// What the kernel counts for programs that do nothing, under the same load.
+fn empty(lab: &Lab, plan: &Plan, load: Load) -> Result<Program> {
     let _programs = EmptyPrograms::attach()?;
     let (ran, _) = observe(std::process::id(), || load.put(lab, plan))?;
-    Ok(total(&ran).ns_per_run())
+    let all = total(&ran);
+    ensure!(all.runs > 0, "an empty program never ran");
+    Ok(all)
 }
 
 fn observe(pid: u32, work: impl FnOnce() -> Result<()>) -> Result<(Vec<Program>, f64)> {

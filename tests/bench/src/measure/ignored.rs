@@ -7,6 +7,7 @@ use crate::load::pingpong::{self, Ends};
 use crate::plan::Plan;
 use crate::report::{Cell, Report, Table};
 use crate::samples::Samples;
+use crate::watch::prometheus::OwnFigures;
 
 const ENDS: [(&str, Ends); 2] = [
     ("both ends in one thread", Ends::OneThread),
@@ -27,6 +28,7 @@ struct Turn {
 
 pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     let mut pairs: [Pair; ENDS.len()] = Default::default();
+    let mut own = OwnFigures::default();
     // Short runs on a busy machine: more rounds than elsewhere.
     for _ in 0..plan.rounds * 2 {
         for (beside, turn) in [
@@ -38,6 +40,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
                 turn(pair).add(pingpong::run(*ends, plan.pingpong)?);
             }
             if let Some(traced) = traced {
+                own = traced.figures()?;
                 traced.stop()?;
             }
         }
@@ -68,6 +71,12 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
             ],
         );
     }
+    table.note(format!(
+        "last round: {} of {} calls were seen as muted",
+        own.kernel_event("calls_muted"),
+        own.kernel_event("calls_seen"),
+    ));
+    report.own_figures.insert("ignored".to_owned(), own);
     report.tables.push(table);
     Ok(())
 }

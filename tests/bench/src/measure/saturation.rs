@@ -59,6 +59,10 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         12.0,
         fewer(sampled),
     );
+    for ((name, _), turn) in TURNS.into_iter().zip(&turns).skip(1) {
+        let moment = format!("saturation, {name}");
+        report.own_figures.insert(moment, turn.own.clone());
+    }
     let lost = 100.0 * (1.0 - all.received as f64 / all.expected as f64);
     report.aim("spans lost at saturation", "%", 0.0, Some(lost.max(0.0)));
     Ok(())

@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::report::{Cell, Report, Table};
 use crate::samples::Samples;
 use crate::watch::cpu::{Cpu, CpuUse};
+use crate::watch::prometheus::OwnFigures;
 
 const RATE: u32 = 10_000;
 
@@ -23,6 +24,7 @@ struct Turn {
     threads: CpuUse,
     expected: u64,
     received: u64,
+    own: OwnFigures,
 }
 
 pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
@@ -68,6 +70,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     table.note(format!("threads of weft: {}", with.threads.by_thread()));
     table.note("idle: weft beside nginx that nobody asks; CPU in percent of one core, without what the hooks cost the programs");
     report.tables.push(table);
+    report.own_figures.insert("steady".to_owned(), with.own);
     report.aim(
         "CPU of the agent at 10,000 requests/s",
         "% of a core",
@@ -99,6 +102,7 @@ impl Turn {
                 .push(Cpu::of(traced.sink.pid())?.since(sink).whole);
             self.expected += 2 * figures.requests;
             self.received += traced.settled()?.total();
+            self.own = traced.figures()?;
         }
         self.rate
             .push(figures.requests as f64 / figures.elapsed_ns as f64 * 1e9);

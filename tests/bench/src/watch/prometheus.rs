@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
+use serde::Serialize;
 
 use crate::load::http::Connection;
 
 /// By name with labels, as `weft_calls_total{outcome="muted"}`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct OwnFigures(BTreeMap<String, f64>);
 
 // === impl OwnFigures ===
@@ -36,9 +37,23 @@ impl OwnFigures {
         )
     }
 
+    pub(crate) fn kernel_event(&self, name: &str) -> u64 {
+        let name = format!("weft_kernel_events_total{{event=\"{name}\"}}");
+        self.0.get(&name).map_or(0, |value| *value as u64)
+    }
+
     /// Figures that say that something was left out, and are not zero.
     pub(crate) fn losses(&self) -> Vec<(&str, f64)> {
-        const WORDS: [&str; 5] = ["dropped", "ring_full", "missing", "failed", "lost"];
+        const WORDS: [&str; 8] = [
+            "dropped",
+            "evicted",
+            "failed",
+            "lost",
+            "missed",
+            "missing",
+            "refused",
+            "ring_full",
+        ];
         self.0
             .iter()
             .filter(|(name, value)| **value > 0.0 && WORDS.iter().any(|word| name.contains(word)))
