@@ -14,6 +14,17 @@ pub struct Config {
     /// Connections with one of these ports on either end are muted.
     pub skip_ports: Vec<u16>,
     pub sampler: Sampler,
+    pub gaps: Gaps,
+}
+
+/// What it means when bytes of both directions were not seen before an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gaps {
+    /// Records were lost, which may have been any: a response that follows is not paired.
+    #[default]
+    Loss,
+    /// The kernel programs sample: whole exchanges were left out, what follows is in step.
+    Sampling,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +74,7 @@ impl Default for Config {
             self_instrumented: SelfInstrumented::default(),
             skip_ports: Vec::new(),
             sampler: Sampler::default(),
+            gaps: Gaps::default(),
         }
     }
 }

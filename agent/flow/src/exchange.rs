@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use weft_proto::http1::{Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
 use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
 
+use crate::config::Gaps;
 use crate::connection::{Mark, Marks, Muted, endpoints, position};
 use crate::record::Ends;
 use crate::span::{Http, Kind, Link, Outcome, Partial, Process, Span};
@@ -161,24 +162,23 @@ impl Exchanges {
 
     /// The exchange that a response belongs to which comes now, and how many before it will see
     /// none.
-    fn answered(&self) -> (Option<usize>, usize) {
+    fn answered(&self, gaps: Gaps) -> (Option<usize>, usize) {
         let waiting = self.queue.len();
         if waiting == 0 {
             return (None, 0);
         }
-        if self.pipelines && (self.lost_requests || self.lost_responses) {
+        if self.pipelines && self.queue.iter().any(|exchange| exchange.after_loss) {
             return (None, waiting);
         }
         if !self.lost_responses {
             return (Some(0), 0);
         }
         let newest = waiting - 1;
-        if newest > 0 || self.queue[newest].after_loss {
-            // One at a time: the newest request was sent when all before it were answered.
-            (Some(newest), newest)
-        } else {
-            // What was lost is its response; this one answers a request that was lost, too.
-            (None, waiting)
+        // One at a time: the newest request was sent when all before it were answered. But what
+        // was lost may be its response as well, with the request that this one answers.
+        match gaps {
+            Gaps::Loss => (None, waiting),
+            Gaps::Sampling => (Some(newest), newest),
         }
     }
 }
@@ -285,14 +285,14 @@ impl Listener<'_> {
         }
         if mark.tid == exchange.tid {
             self.state
-                .with_spans(|spans, around| spans.same_thread(node, around));
+                .with_spans(|spans, around| spans.by_thread(node, around));
         } else {
             exchange.release(self.state);
             exchange.live = false;
             let process = exchange.process;
             self.state.hand_off(process);
             self.state
-                .with_spans(|spans, around| spans.handed_off(node, around));
+                .with_spans(|spans, around| spans.not_by_thread(node, around));
         }
     }
 
@@ -428,7 +428,7 @@ impl Conversation for Listener<'_> {
             return Answers::Unknown;
         }
         self.exchanges.pipelines |= self.exchanges.pipelines_now();
-        let (index, unanswered) = self.exchanges.answered();
+        let (index, unanswered) = self.exchanges.answered(self.state.config.gaps);
         let time_ns = self.mark(start).time_ns;
         self.end_unanswered(unanswered, time_ns);
         let was_lost = std::mem::take(&mut self.exchanges.lost_responses);

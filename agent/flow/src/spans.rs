@@ -205,14 +205,14 @@ impl Spans {
 
     /// The thread that read the request has begun the response: what it sent meanwhile belongs to
     /// the request.
-    pub(crate) fn same_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {
+    pub(crate) fn by_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {
         for child in self.take_thread_children(server) {
             self.attach(child, server, Link::Thread, around);
         }
     }
 
-    /// Another thread responds.
-    pub(crate) fn handed_off(&mut self, server: NodeKey, around: &mut Around<'_>) {
+    /// Another thread responds, or none that was seen.
+    pub(crate) fn not_by_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {
         for child in self.take_thread_children(server) {
             self.settle_alone(child, around);
         }
@@ -225,7 +225,8 @@ impl Spans {
         outcome: Outcome,
         around: &mut Around<'_>,
     ) {
-        self.same_thread(key, around);
+        // Who would have responded was not seen.
+        self.not_by_thread(key, around);
         let Some(node) = self.nodes.get_mut(key) else {
             return;
         };
@@ -256,7 +257,7 @@ impl Spans {
         if let Some(node) = self.nodes.get_mut(key) {
             node.abandoned = true;
         }
-        self.same_thread(key, around);
+        self.not_by_thread(key, around);
         self.force(key, around);
         self.unlist(key);
         let Some(node) = self.nodes.get(key) else {
