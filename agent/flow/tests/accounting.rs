@@ -1,4 +1,5 @@
 //! Under any loss of records the counters add up, and what is told is true.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! From records to one span for each exchange, with the right times and the right outcome.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

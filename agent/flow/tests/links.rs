@@ -1,4 +1,5 @@
 //! Which span is whose child, and by which evidence.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
