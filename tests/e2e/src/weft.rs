@@ -65,9 +65,23 @@ impl WeftCommand {
         self
     }
 
-    /// Runs to its end.
-    pub fn output(mut self) -> Result<Output> {
-        self.command.output().context("cannot run weft")
+    /// Runs to its end, which must come soon.
+    pub fn output(self) -> Result<Output> {
+        let mut command = Command::new("timeout");
+        command
+            .args(["--kill-after=5", "30"])
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run weft")
     }
 
     /// Starts and waits for `weft: ready`.

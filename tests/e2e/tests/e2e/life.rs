@@ -82,7 +82,8 @@ fn without_privileges_it_gives_3() -> Result<()> {
         // A copy: the directories above the original may be closed to others.
         let copy = std::env::temp_dir().join(format!("weft-{}", std::process::id()));
         fs::copy(&path, &copy)?;
-        let output = std::process::Command::new("setpriv")
+        let output = std::process::Command::new("timeout")
+            .args(["--kill-after=5", "30", "setpriv"])
             .args([
                 "--reuid=65534",
                 "--regid=65534",
