@@ -2,7 +2,9 @@
 
 use core::{ffi::c_void, ptr};
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_prandom_u32,
+};
 use weft_abi::{
     CloseRecord, Connection, Control, Counter, DataFlags, DataRecord, Direction, Half, Missing,
     Mode, RecordKind, Stage, TAIL_BYTES,
@@ -188,7 +190,7 @@ fn data<const TCP: bool>(call: &Call, state: &mut Connection, control: &Control)
     }
     if start == Start::Request {
         state.announced &= !SAMPLED_OUT;
-        if TCP && u64::from(mix(call.seq)) >= control.sample_below {
+        if u64::from(chance::<TCP>(call.seq)) >= control.sample_below {
             state.announced |= SAMPLED_OUT;
             count(Counter::RequestsSampledOut);
         }
@@ -338,9 +340,13 @@ fn epoll(sk: *const c_void) -> u16 {
     }
 }
 
-/// Both ends of a connection see the same sequence number, so both reach the same verdict.
+/// Both ends of a TCP connection see the same sequence number, so both reach the same verdict.
 #[inline(always)]
-fn mix(seq: u32) -> u32 {
+fn chance<const TCP: bool>(seq: u32) -> u32 {
+    if !TCP {
+        // SAFETY: the helper takes no argument.
+        return unsafe { bpf_get_prandom_u32() };
+    }
     let mut x = seq ^ 0x9e37_79b9;
     x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
     x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use weft_abi::{Connection, Control, Counter, Hint};
@@ -29,9 +29,10 @@ pub(crate) static CGROUPS: HashMap<u64, u32, 4096, NO_PREALLOC> = HashMap::new()
 #[btf_map]
 pub(crate) static PORTS: HashMap<u16, u32, 256, NO_PREALLOC> = HashMap::new();
 
-/// The agent's word on connections, by socket cookie; taken out when read, so nearly empty.
+/// The agent's word on connections, by socket cookie; taken out when read, so nearly empty. One that
+/// is never read, because nothing crosses its connection any more, is pushed out by others.
 #[btf_map]
-pub(crate) static HINTS: HashMap<u64, Hint, 16384, NO_PREALLOC> = HashMap::new();
+pub(crate) static HINTS: LruHashMap<u64, Hint, 4096> = LruHashMap::new();
 
 #[btf_map]
 pub(crate) static CONNECTIONS: SkStorage<Connection> = SkStorage::new();
