@@ -27,6 +27,8 @@ pub struct Flow {
     state: State,
     wanted: Wanted,
     hints: Hints,
+    /// Connections on which an exchange has begun since the last tick: most will be over by then.
+    begun: Vec<u64>,
     /// Connections with open exchanges, by the time they are looked at again.
     idle: VecDeque<(u64, u64)>,
     /// Inodes of the unix sockets that were there before the first record.
@@ -46,6 +48,7 @@ impl Flow {
             wanted: Wanted(config.headers.clone()),
             state: State::new(config, seed),
             hints: Hints::default(),
+            begun: Vec::new(),
             idle: VecDeque::new(),
             old_inodes: foldhash::HashSet::default(),
             own: VecDeque::new(),
@@ -93,6 +96,15 @@ impl Flow {
             .with_spans(|spans, around| spans.tick(now_ns, around));
         self.state.processes.tick(now_ns);
         let idle_ns = self.state.config.limits.idle_ns;
+        for cookie in self.begun.drain(..) {
+            if let Some(connection) = self.connections.get_mut(&cookie) {
+                connection.timed = !connection.exchanges.is_empty();
+                if connection.timed {
+                    let until = connection.last_ns.saturating_add(idle_ns);
+                    self.idle.push_back((until, cookie));
+                }
+            }
+        }
         while let Some((at, cookie)) = self.idle.front().copied() {
             if at > now_ns {
                 break;
@@ -158,6 +170,7 @@ impl Flow {
             counters.connections_replaced += 1;
             old.exchanges
                 .abandon_all(|counters| &mut counters.dropped_replaced, &mut self.state);
+            self.forget_peer(&old);
         }
         let from_beginning = match open.ends {
             Ends::Inet { .. } => open.is_fresh(),
@@ -267,7 +280,7 @@ impl Flow {
             state,
             wanted,
             hints,
-            idle,
+            begun,
             ..
         } = self;
         let counters = &mut state.counters;
@@ -337,8 +350,7 @@ impl Flow {
         }
         if !connection.timed && !connection.exchanges.is_empty() {
             connection.timed = true;
-            let until = time_ns.saturating_add(state.config.limits.idle_ns);
-            idle.push_back((until, data.cookie));
+            begun.push(data.cookie);
         }
         let counters = &mut state.counters;
         if data.has(DataFlags::UNKNOWN) {

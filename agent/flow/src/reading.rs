@@ -80,12 +80,12 @@ impl Connection {
             let start = if side == direction {
                 Start::Fresh { offset: at }
             } else {
-                match half.expected {
-                    Some(0) => Start::Fresh { offset: 0 },
-                    Some(offset) => Start::Joined { offset },
-                    // Where it stands shows with its first record.
-                    None => continue,
+                if half.expected != Some(0) {
+                    // Where it stands by now shows with its next record.
+                    half.expected = None;
+                    continue;
                 }
+                Start::Fresh { offset: 0 }
             };
             half.parser = Parser::new(reads, wanted, start);
         }
