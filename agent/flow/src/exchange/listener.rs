@@ -1,70 +1,15 @@
-//! Requests and responses of one connection, paired by order.
-
-use std::collections::VecDeque;
+//! What a parser finds, on its way to the exchanges and spans.
 
 use weft_proto::http1::{Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
 use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
 
-use crate::config::Gaps;
 use crate::connection::{Mark, Marks, Muted, endpoints, position};
 use crate::record::Ends;
 use crate::span::{Http, Kind, Link, Outcome, Partial, Process, Span};
-use crate::spans::{Header, NodeKey, Reason, Request};
+use crate::spans::{Header, NodeKey, Request};
 use crate::state::State;
 
-#[derive(Default)]
-pub(crate) struct Exchanges {
-    /// In the order of the requests.
-    queue: VecDeque<Exchange>,
-    /// A response came, and nothing was lost, when more than one request waited for theirs.
-    pipelines: bool,
-    /// Requests may have passed unseen since the last one that was seen.
-    lost_requests: bool,
-    /// Responses may have passed unseen since the last one that was seen.
-    lost_responses: bool,
-    pub(crate) seen: u64,
-    /// Of the message that is being read in each direction.
-    request: Reading,
-    response: Reading,
-    /// Came when no request waited.
-    early: Option<Early>,
-}
-
-/// A response whose record came before that of its request: another thread reads it before the
-/// one that sent the request is back from its call.
-#[derive(Clone, Copy)]
-struct Early {
-    status: u16,
-    partial: bool,
-    start_ns: u64,
-    end: Option<(u64, Body)>,
-}
-
-/// So much later a request may be seen than its response.
-const EARLY_NS: u64 = 10_000_000;
-
-struct Exchange {
-    number: u64,
-    /// `None`: there are too many.
-    node: Option<NodeKey>,
-    process: Process,
-    /// Who read (server) or sent (client) the beginning of the request.
-    tid: u32,
-    /// Stands as the live request of that thread.
-    live: bool,
-    answers: Answers,
-    /// Requests may have been lost just before it.
-    after_loss: bool,
-}
-
-/// The exchange that the message belongs to whose head was announced last.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Reading {
-    #[default]
-    Nothing,
-    Exchange(u64),
-    Early,
-}
+use super::{Early, Exchange, Exchanges, Reading, Reads};
 
 /// Takes what the parser of one direction finds.
 pub(crate) struct Listener<'a> {
@@ -85,13 +30,6 @@ pub(crate) struct Listener<'a> {
     pub(crate) found: Found,
 }
 
-/// What the direction carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reads {
-    Requests,
-    Responses,
-}
-
 /// What the owner of the connection has to act on.
 #[derive(Default)]
 pub(crate) struct Found {
@@ -101,104 +39,8 @@ pub(crate) struct Found {
     pub(crate) read_to: Option<u64>,
 }
 
-// === impl Exchanges ===
-
-impl Exchanges {
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// No response follows.
-    pub(crate) fn end_all(&mut self, end_ns: u64, outcome: Outcome, state: &mut State) {
-        while let Some(exchange) = self.queue.pop_front() {
-            exchange.end(end_ns, outcome, state);
-        }
-    }
-
-    pub(crate) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
-        while let Some(exchange) = self.queue.pop_front() {
-            exchange.release(state);
-            if let Some(node) = exchange.node {
-                state.with_spans(|spans, around| spans.abandon(node, reason, around));
-            }
-        }
-    }
-
-    /// Another thread reads more of a request, or in another way: it is no blocking worker's.
-    pub(crate) fn read_by(&mut self, tid: u32, off_epoll: bool, state: &mut State) {
-        if let Some(exchange) = self.queue.back_mut()
-            && exchange.live
-            && (exchange.tid != tid || !off_epoll)
-        {
-            exchange.release(state);
-            exchange.live = false;
-        }
-    }
-
-    /// Messages may have passed unseen.
-    pub(crate) fn lost(&mut self, reads: Reads) {
-        match reads {
-            Reads::Requests => self.lost_requests = true,
-            Reads::Responses => self.lost_responses = true,
-        }
-    }
-
-    fn find(&self, reading: Reading) -> Option<usize> {
-        let Reading::Exchange(number) = reading else {
-            return None;
-        };
-        self.queue
-            .iter()
-            .position(|exchange| exchange.number == number)
-    }
-
-    fn pipelines_now(&self) -> bool {
-        self.queue.len() > 1 && !self.lost_requests && !self.lost_responses
-    }
-
-    /// The exchange that a response belongs to which comes now, and how many before it will see
-    /// none.
-    fn answered(&self, gaps: Gaps) -> (Option<usize>, usize) {
-        let waiting = self.queue.len();
-        if waiting == 0 {
-            return (None, 0);
-        }
-        if self.pipelines && self.queue.iter().any(|exchange| exchange.after_loss) {
-            return (None, waiting);
-        }
-        if !self.lost_responses {
-            return (Some(0), 0);
-        }
-        let newest = waiting - 1;
-        // One at a time: the newest request was sent when all before it were answered. But what
-        // was lost may be its response as well, with the request that this one answers.
-        match gaps {
-            Gaps::Loss => (None, waiting),
-            Gaps::Sampling => (Some(newest), newest),
-        }
-    }
-}
-
-// === impl Exchange ===
-
-impl Exchange {
-    fn release(&self, state: &mut State) {
-        if let (true, Some(node)) = (self.live, self.node) {
-            state.threads.end(self.process, self.tid, node);
-        }
-    }
-
-    fn end(self, end_ns: u64, outcome: Outcome, state: &mut State) {
-        self.release(state);
-        if let Some(node) = self.node {
-            state.with_spans(|spans, around| spans.end(node, end_ns, outcome, around));
-        }
-    }
-}
+/// So much later a request may be seen than its response.
+const EARLY_NS: u64 = 10_000_000;
 
 // === impl Listener ===
 

@@ -1,0 +1,171 @@
+//! Requests and responses of one connection, paired by order.
+
+mod listener;
+
+use std::collections::VecDeque;
+
+use weft_proto::http1::{Answers, Body};
+
+use crate::config::Gaps;
+use crate::span::{Outcome, Process};
+use crate::spans::{NodeKey, Reason};
+use crate::state::State;
+
+pub(crate) use listener::{Found, Listener};
+
+#[derive(Default)]
+pub(crate) struct Exchanges {
+    /// In the order of the requests.
+    queue: VecDeque<Exchange>,
+    /// A response came, and nothing was lost, when more than one request waited for theirs.
+    pipelines: bool,
+    /// Requests may have passed unseen since the last one that was seen.
+    lost_requests: bool,
+    /// Responses may have passed unseen since the last one that was seen.
+    lost_responses: bool,
+    pub(crate) seen: u64,
+    /// Of the message that is being read in each direction.
+    request: Reading,
+    response: Reading,
+    /// Came when no request waited.
+    early: Option<Early>,
+}
+
+/// A response whose record came before that of its request: another thread reads it before the
+/// one that sent the request is back from its call.
+#[derive(Clone, Copy)]
+struct Early {
+    status: u16,
+    partial: bool,
+    start_ns: u64,
+    end: Option<(u64, Body)>,
+}
+
+struct Exchange {
+    number: u64,
+    /// `None`: there are too many.
+    node: Option<NodeKey>,
+    process: Process,
+    /// Who read (server) or sent (client) the beginning of the request.
+    tid: u32,
+    /// Stands as the live request of that thread.
+    live: bool,
+    answers: Answers,
+    /// Requests may have been lost just before it.
+    after_loss: bool,
+}
+
+/// The exchange that the message belongs to whose head was announced last.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Reading {
+    #[default]
+    Nothing,
+    Exchange(u64),
+    Early,
+}
+
+/// What the direction carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Requests,
+    Responses,
+}
+
+// === impl Exchanges ===
+
+impl Exchanges {
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// No response follows.
+    pub(crate) fn end_all(&mut self, end_ns: u64, outcome: Outcome, state: &mut State) {
+        while let Some(exchange) = self.queue.pop_front() {
+            exchange.end(end_ns, outcome, state);
+        }
+    }
+
+    pub(crate) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
+        while let Some(exchange) = self.queue.pop_front() {
+            exchange.release(state);
+            if let Some(node) = exchange.node {
+                state.with_spans(|spans, around| spans.abandon(node, reason, around));
+            }
+        }
+    }
+
+    /// Another thread reads more of a request, or in another way: it is no blocking worker's.
+    pub(crate) fn read_by(&mut self, tid: u32, off_epoll: bool, state: &mut State) {
+        if let Some(exchange) = self.queue.back_mut()
+            && exchange.live
+            && (exchange.tid != tid || !off_epoll)
+        {
+            exchange.release(state);
+            exchange.live = false;
+        }
+    }
+
+    /// Messages may have passed unseen.
+    pub(crate) fn lost(&mut self, reads: Reads) {
+        match reads {
+            Reads::Requests => self.lost_requests = true,
+            Reads::Responses => self.lost_responses = true,
+        }
+    }
+
+    fn find(&self, reading: Reading) -> Option<usize> {
+        let Reading::Exchange(number) = reading else {
+            return None;
+        };
+        self.queue
+            .iter()
+            .position(|exchange| exchange.number == number)
+    }
+
+    fn pipelines_now(&self) -> bool {
+        self.queue.len() > 1 && !self.lost_requests && !self.lost_responses
+    }
+
+    /// The exchange that a response belongs to which comes now, and how many before it will see
+    /// none.
+    fn answered(&self, gaps: Gaps) -> (Option<usize>, usize) {
+        let waiting = self.queue.len();
+        if waiting == 0 {
+            return (None, 0);
+        }
+        if self.pipelines && self.queue.iter().any(|exchange| exchange.after_loss) {
+            return (None, waiting);
+        }
+        if !self.lost_responses {
+            return (Some(0), 0);
+        }
+        let newest = waiting - 1;
+        // One at a time: the newest request was sent when all before it were answered. But what
+        // was lost may be its response as well, with the request that this one answers.
+        match gaps {
+            Gaps::Loss => (None, waiting),
+            Gaps::Sampling => (Some(newest), newest),
+        }
+    }
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    fn release(&self, state: &mut State) {
+        if let (true, Some(node)) = (self.live, self.node) {
+            state.threads.end(self.process, self.tid, node);
+        }
+    }
+
+    fn end(self, end_ns: u64, outcome: Outcome, state: &mut State) {
+        self.release(state);
+        if let Some(node) = self.node {
+            state.with_spans(|spans, around| spans.end(node, end_ns, outcome, around));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! How a span comes by its trace: from its parent on this node, from its request, or anew.
+
+use bytes::Bytes;
+use weft_proto::trace_context::{SpanId, TraceId};
+
+use super::{Around, Node, NodeKey, Progress, Spans};
+use crate::config::SelfInstrumented;
+use crate::processes::Entry;
+use crate::sample::{SAMPLED, Sampler};
+use crate::span::Link;
+use crate::wire::Translated;
+
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) trace_id: TraceId,
+    pub(super) parent: Option<SpanId>,
+    pub(super) flags: u8,
+    pub(super) state: Option<Bytes>,
+    pub(super) link: Link,
+    /// For the sampler: the flags that the parent had.
+    pub(super) parent_flags: Option<u8>,
+}
+
+/// So many spans may hang on one another when one of them has to leave.
+const MAX_CHAIN: usize = 64;
+
+// === impl Spans ===
+
+impl Spans {
+    /// The other end was not seen in time.
+    pub(super) fn give_up_wire(&mut self, key: NodeKey, around: &mut Around<'_>) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        if !matches!(node.progress, Progress::AwaitsWire) {
+            return;
+        }
+        let start_ns = node.span.as_ref().map_or(0, |span| span.start_ns);
+        let translated = node.position.map_or(Translated::None, |position| {
+            self.positions.translated(&position, start_ns)
+        });
+        self.unlist(key);
+        match translated {
+            Translated::One(client) => {
+                self.unlist(client);
+                self.attach(key, client, Link::WirePosition, around);
+            }
+            Translated::Ambiguous => {
+                around.counters.wire_ambiguous += 1;
+                self.settle_alone(key, around);
+            }
+            Translated::None => self.settle_alone(key, around),
+        }
+    }
+
+    /// Gives the span a context with the evidence there is.
+    pub(super) fn force(&mut self, key: NodeKey, around: &mut Around<'_>) {
+        let mut next = key;
+        for _ in 0..MAX_CHAIN {
+            let Some(node) = self.nodes.get(next) else {
+                break;
+            };
+            match node.progress {
+                Progress::Known(_) => break,
+                Progress::AwaitsWire => self.give_up_wire(next, around),
+                Progress::AwaitsThread(server) => {
+                    if let Some(server) = self.nodes.get_mut(server) {
+                        server.thread_children.retain(|child| *child != next);
+                    }
+                    self.attach(next, server, Link::Thread, around);
+                }
+                Progress::AwaitsParent(parent) => next = parent,
+            }
+        }
+        let unsettled = |node: &Node| !matches!(node.progress, Progress::Known(_));
+        if self.nodes.get(key).is_some_and(unsettled) {
+            self.settle_alone(key, around);
+        }
+    }
+
+    /// `parent` is the true parent of `child`.
+    pub(super) fn attach(
+        &mut self,
+        child: NodeKey,
+        parent: NodeKey,
+        link: Link,
+        around: &mut Around<'_>,
+    ) {
+        let awaits = |node: &Node| !matches!(node.progress, Progress::Known(_));
+        if !self.nodes.get(child).is_some_and(awaits) {
+            return;
+        }
+        match self.nodes.get_mut(parent) {
+            Some(node) if awaits(node) => {
+                node.children.push((child, link));
+                self.nodes[child].progress = Progress::AwaitsParent(parent);
+            }
+            Some(_) => {
+                let context = self.inherited(child, parent, link, around);
+                self.know(child, context, around);
+            }
+            None => self.settle_alone(child, around),
+        }
+    }
+
+    pub(super) fn settle_alone(&mut self, key: NodeKey, around: &mut Around<'_>) {
+        let context = self.alone(key, around);
+        self.know(key, context, around);
+    }
+
+    pub(super) fn know(&mut self, key: NodeKey, context: Context, around: &mut Around<'_>) {
+        let mut known = vec![(key, context)];
+        while let Some((key, context)) = known.pop() {
+            let Some(node) = self.nodes.get_mut(key) else {
+                continue;
+            };
+            node.progress = Progress::Known(context);
+            for (child, link) in std::mem::take(&mut node.children) {
+                let context = self.inherited(child, key, link, around);
+                known.push((child, context));
+            }
+            if self.nodes[key].ended {
+                self.leave(key, around);
+            }
+        }
+    }
+
+    /// The context of a child whose parent has one.
+    pub(super) fn inherited(
+        &mut self,
+        child: NodeKey,
+        parent: NodeKey,
+        link: Link,
+        around: &Around<'_>,
+    ) -> Context {
+        let header = self.nodes.get(child).and_then(|node| node.header.as_ref());
+        let Some((node, context)) = self.nodes.get(parent).and_then(Node::known) else {
+            return self.alone(child, around);
+        };
+        let reported = node.is_reported(around);
+        if let Some(header) = header {
+            // What the application said wins; a parent that is not reported is passed over.
+            if header.parent.trace_id != context.trace_id || !reported {
+                return self.alone(child, around);
+            }
+        }
+        let parent = if reported {
+            Some(node.id)
+        } else {
+            context.parent
+        };
+        let state = header.and_then(|header| header.state.clone());
+        Context {
+            trace_id: context.trace_id,
+            parent,
+            flags: context.flags,
+            state: state.or_else(|| context.state.clone()),
+            link: if parent.is_some() { link } else { Link::None },
+            parent_flags: Some(context.flags),
+        }
+    }
+
+    /// Without a parent on this node: the header's, or a new trace.
+    pub(super) fn alone(&mut self, key: NodeKey, around: &Around<'_>) -> Context {
+        let header = self.nodes.get(key).and_then(|node| node.header.as_ref());
+        if let Some(header) = header {
+            return Context {
+                trace_id: header.parent.trace_id,
+                parent: (!header.own).then_some(header.parent.parent_id),
+                flags: header.parent.flags,
+                state: header.state.clone(),
+                link: Link::TraceParent,
+                parent_flags: Some(header.parent.flags),
+            };
+        }
+        let trace_id = TraceId(self.random_id());
+        let (Sampler::Always(root) | Sampler::ParentBased(root)) = around.config.sampler;
+        Context {
+            flags: if root.keeps(&trace_id) { SAMPLED } else { 0 },
+            trace_id,
+            parent: None,
+            state: None,
+            link: Link::None,
+            parent_flags: None,
+        }
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    pub(super) fn known(&self) -> Option<(&Self, &Context)> {
+        match &self.progress {
+            Progress::Known(context) => Some((self, context)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn has_own_header(&self) -> bool {
+        self.header.as_ref().is_some_and(|header| header.own)
+    }
+
+    pub(super) fn is_reported(&self, around: &Around<'_>) -> bool {
+        let skipped = || {
+            around.config.self_instrumented == SelfInstrumented::Skip
+                && around
+                    .processes
+                    .entry(self.process)
+                    .is_some_and(Entry::is_self_instrumented)
+        };
+        !self.abandoned && !skipped()
+    }
+}
