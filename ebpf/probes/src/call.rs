@@ -118,6 +118,7 @@ pub(crate) fn socket_call(sk: *const c_void, ret: i32, flags: u32, direction: Di
     }
     let call = Call {
         sk,
+        tcp: tcp.is_some(),
         offset,
         seq,
         moved,
@@ -127,11 +128,7 @@ pub(crate) fn socket_call(sk: *const c_void, ret: i32, flags: u32, direction: Di
         flags,
         direction,
     };
-    if tcp.is_some() {
-        data::<true>(&call, state, control)
-    } else {
-        data::<false>(&call, state, control)
-    }
+    data(&call, state, control);
 }
 
 /// Moves a stream's position over a call of `moved` bytes; gives where the call began.
@@ -153,6 +150,8 @@ fn advance(half: &mut Half, moved: u32, end: Option<u32>) -> (u64, u32) {
 
 struct Call {
     sk: *const c_void,
+    /// Plain TCP: `seq` is valid.
+    tcp: bool,
     offset: u64,
     seq: u32,
     moved: u32,
@@ -165,7 +164,7 @@ struct Call {
 
 /// A call on a connection that is not muted: what of it travels?
 #[inline(always)]
-fn data<const TCP: bool>(call: &Call, state: &mut Connection, control: &Control) {
+fn data(call: &Call, state: &mut Connection, control: &Control) {
     let receives = call.direction as u8 == Direction::Rx as u8;
     let truncated = receives && call.flags & MSG_TRUNC != 0;
     let buffers = if truncated {
@@ -190,7 +189,7 @@ fn data<const TCP: bool>(call: &Call, state: &mut Connection, control: &Control)
     }
     if start == Start::Request {
         state.announced &= !SAMPLED_OUT;
-        if u64::from(chance::<TCP>(call.seq)) >= control.sample_below {
+        if u64::from(chance(call)) >= control.sample_below {
             state.announced |= SAMPLED_OUT;
             count(Counter::RequestsSampledOut);
         }
@@ -233,7 +232,7 @@ fn data<const TCP: bool>(call: &Call, state: &mut Connection, control: &Control)
     };
     half.budget -= wanted;
     let mut flags = if unknown { DataFlags::UNKNOWN } else { 0 };
-    if TCP {
+    if call.tcp {
         flags |= DataFlags::SEQ;
     }
     if call.flags & MSG_DONTWAIT != 0 {
@@ -306,7 +305,7 @@ fn take_hint(state: &mut Connection) {
     }
     let cookie = state.cookie;
     // SAFETY: read at once; the element is ours alone to remove.
-    let Some(hint) = (unsafe { HINTS.get(&cookie) }).copied() else {
+    let Some(hint) = (unsafe { HINTS.get(cookie) }).copied() else {
         return;
     };
     if hint.stage != 0 {
@@ -318,7 +317,7 @@ fn take_hint(state: &mut Connection) {
     if hint.tx_skip_to > state.tx.skip_to {
         state.tx.skip_to = hint.tx_skip_to;
     }
-    let _gone = HINTS.remove(&cookie);
+    let _gone = HINTS.remove(cookie);
 }
 
 /// Whether the socket's file stands in an epoll set, as flags of a record.
@@ -342,12 +341,12 @@ fn epoll(sk: *const c_void) -> u16 {
 
 /// Both ends of a TCP connection see the same sequence number, so both reach the same verdict.
 #[inline(always)]
-fn chance<const TCP: bool>(seq: u32) -> u32 {
-    if !TCP {
+fn chance(call: &Call) -> u32 {
+    if !call.tcp {
         // SAFETY: the helper takes no argument.
         return unsafe { bpf_get_prandom_u32() };
     }
-    let mut x = seq ^ 0x9e37_79b9;
+    let mut x = call.seq ^ 0x9e37_79b9;
     x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
     x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
     x ^ (x >> 16)

@@ -80,11 +80,12 @@ pub(crate) fn buffers(
     if flags & PF_KTHREAD != 0 {
         return Err(Missing::NoBuffer);
     }
-    // SAFETY: as above.
-    if kernel::TASK_STATUS.load() != ABSENT
-        && unsafe { load::<u32>(task, &kernel::TASK_STATUS) } & TS_COMPAT != 0
-    {
-        return Err(Missing::Compat);
+    if kernel::TASK_STATUS.load() != ABSENT {
+        // SAFETY: as above.
+        let status = unsafe { load::<u32>(task, &kernel::TASK_STATUS) };
+        if status & TS_COMPAT != 0 {
+            return Err(Missing::Compat);
+        }
     }
     // SAFETY: a user task has saved registers.
     let saved = unsafe { bpf_task_pt_regs(task.cast_mut().cast()) } as *const u8;

@@ -13,15 +13,14 @@ pub(crate) static OWN_TGID: Global<u32> = Global::new(0);
 #[inline(always)]
 pub(crate) fn selected(control: &Control, tgid: u32, local_port: u16, remote_port: u16) -> bool {
     // SAFETY: values are plain and read at once.
-    match unsafe { PROCESSES.get(&tgid) }.copied() {
+    match unsafe { PROCESSES.get(tgid) }.copied() {
         Some(ALLOW) => return true,
         Some(_) => return false,
         None => {}
     }
     if control.by_port != 0 {
         // SAFETY: as above.
-        let known =
-            unsafe { PORTS.get(&local_port).is_some() || PORTS.get(&remote_port).is_some() };
+        let known = unsafe { PORTS.get(local_port).is_some() || PORTS.get(remote_port).is_some() };
         if known {
             return true;
         }
@@ -32,7 +31,7 @@ pub(crate) fn selected(control: &Control, tgid: u32, local_port: u16, remote_por
     // SAFETY: the helper takes no argument.
     let cgroup = unsafe { bpf_get_current_cgroup_id() };
     // SAFETY: as above.
-    unsafe { CGROUPS.get(&cgroup) }.copied() == Some(ALLOW)
+    unsafe { CGROUPS.get(cgroup) }.copied() == Some(ALLOW)
 }
 
 const ALLOW: u32 = Verdict::Allow as u32;

@@ -1,5 +1,10 @@
 //! The hooks, one file for each family.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a hook's signature is what aya's macros make of it"
+)]
+
 mod lifecycle;
 mod process;
 mod socket_fexit;

@@ -31,8 +31,8 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // SAFETY: plain values, read at once.
-    if let Some(verdict) = unsafe { PROCESSES.get(&parent) }.copied() {
-        let _full = PROCESSES.insert(&child, &verdict, 0);
+    if let Some(verdict) = unsafe { PROCESSES.get(parent) }.copied() {
+        let _full = PROCESSES.insert(child, verdict, 0);
     }
     report(RecordKind::Fork, child, parent, ctx.arg(1));
     0
@@ -56,7 +56,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         )
     };
     if tgid == thread {
-        let _absent = PROCESSES.remove(&tgid);
+        let _absent = PROCESSES.remove(tgid);
         report(RecordKind::Exit, tgid, 0, ctx.arg(0));
     }
     0
