@@ -24,7 +24,7 @@ step() {
     name=$1
     shift
     begin "$name"
-    timeout 40 "$@" >&3 2>&1
+    timeout 60 "$@" >&3 2>&1
     end "$name" $?
 }
 
