@@ -121,7 +121,17 @@ impl Run {
         env: &Environment,
         log_level: Option<LevelFilter>,
     ) -> Result<Config, Error> {
-        let Self { source, pid, port, exe, header, output, duration, check: _, door } = self;
+        let Self {
+            source,
+            pid,
+            port,
+            exe,
+            header,
+            output,
+            duration,
+            check: _,
+            door,
+        } = self;
         let mut config = source.config(env)?;
         replace(&mut config.selection.pids, pid);
         replace(&mut config.selection.ports, port);
@@ -173,7 +183,9 @@ mod tests {
 
     fn config(args: &[&str]) -> Config {
         let cli = Cli::try_parse_from([&["weft", "run"], args].concat()).unwrap();
-        let Command::Run(run) = cli.command else { panic!("{cli:?}") };
+        let Command::Run(run) = cli.command else {
+            panic!("{cli:?}")
+        };
         run.config(&Environment::default(), cli.log_level).unwrap()
     }
 
@@ -181,8 +193,24 @@ mod tests {
     fn flags_win() {
         Cli::command().debug_assert();
         let config = config(&[
-            "--pid", "1", "--pid", "2", "--port", "80", "--exe", "python3*", "--header", "X-Tenant",
-            "--output", "json", "--output", "otlp", "--duration", "1.5", "--log-level", "warn",
+            "--pid",
+            "1",
+            "--pid",
+            "2",
+            "--port",
+            "80",
+            "--exe",
+            "python3*",
+            "--header",
+            "X-Tenant",
+            "--output",
+            "json",
+            "--output",
+            "otlp",
+            "--duration",
+            "1.5",
+            "--log-level",
+            "warn",
         ]);
         assert_eq!(config.selection.pids, [1, 2]);
         assert_eq!(config.selection.ports, [80]);
@@ -208,7 +236,9 @@ mod tests {
             assert_eq!(error.unwrap_err().exit_code(), 2, "{wrong:?}");
         }
         let both = Cli::try_parse_from(["weft", "run", "--output", "json", "--output", "console"]);
-        let Command::Run(run) = both.unwrap().command else { panic!() };
+        let Command::Run(run) = both.unwrap().command else {
+            panic!()
+        };
         assert!(run.config(&Environment::default(), None).is_err());
     }
 }

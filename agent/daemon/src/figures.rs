@@ -32,25 +32,47 @@ impl Published {
             let mut names = Vec::new();
             Counters::default().visit(|name, _, _| names.push(name));
             names.dedup();
-            names.into_iter().map(|name| (name, &*format!("weft_flow_{name}_total").leak())).collect()
+            names
+                .into_iter()
+                .map(|name| (name, &*format!("weft_flow_{name}_total").leak()))
+                .collect()
         };
         registry.source(move |gathered| {
             let shown = source.lock().unwrap_or_else(PoisonError::into_inner);
             for (counter, value) in &shown.kernel {
                 let label = [("event", counter.name())];
-                gathered.counter("weft_kernel_events_total", "What the kernel programs counted.", &label, *value as f64);
+                gathered.counter(
+                    "weft_kernel_events_total",
+                    "What the kernel programs counted.",
+                    &label,
+                    *value as f64,
+                );
             }
             let help = "Hooks the kernel left out because one was already running on that CPU.";
             gathered.counter("weft_kernel_missed_total", help, &[], shown.missed as f64);
             for (name, reason, value) in &shown.flow {
-                let Some((_, full)) = names.iter().find(|(known, _)| known == name) else { continue };
+                let Some((_, full)) = names.iter().find(|(known, _)| known == name) else {
+                    continue;
+                };
                 let label = [("reason", *reason)];
-                let labels = if reason.is_empty() { &[][..] } else { &label[..] };
-                gathered.counter(full, "What the flow counted; see agent/flow/src/counters.rs.", labels, *value as f64);
+                let labels = if reason.is_empty() {
+                    &[][..]
+                } else {
+                    &label[..]
+                };
+                gathered.counter(
+                    full,
+                    "What the flow counted; see agent/flow/src/counters.rs.",
+                    labels,
+                    *value as f64,
+                );
             }
         });
         let help = "Hints on connections that the kernel's map had no room for.";
-        Self { shown, hints_refused: registry.counter("weft_hints_refused_total", help, &[]) }
+        Self {
+            shown,
+            hints_refused: registry.counter("weft_hints_refused_total", help, &[]),
+        }
     }
 
     pub(crate) fn hint_refused(&self) {
@@ -63,6 +85,10 @@ impl Published {
         let kernel = probes.counters();
         let missed = probes.missed();
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        *shown = Shown { kernel, missed, flow: counted };
+        *shown = Shown {
+            kernel,
+            missed,
+            flow: counted,
+        };
     }
 }

@@ -2,24 +2,29 @@
 //!
 //! Exit codes: 0 ended as it should, 2 usage or configuration, 3 the kernel or the privileges do
 //! not allow it, 1 anything else.
-#![expect(dead_code, reason = "being wired")]
 
 mod bpf;
 mod cli;
 mod config;
 mod discover;
+mod doctor;
 mod export;
 mod figures;
 mod pipeline;
 mod run;
 mod telemetry;
+mod why;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
+use log::LevelFilter;
 
 use cli::{Cli, Command};
-use config::Environment;
+use config::{Config, Environment};
 
 const OTHER: u8 = 1;
 const USAGE: u8 = 2;
@@ -27,36 +32,111 @@ const KERNEL: u8 = 3;
 
 fn main() -> ExitCode {
     // Ends with code 2 on wrong usage.
-    let cli = Cli::parse();
+    let Cli { command, log_level } = Cli::parse();
     let env = Environment::of_this_process();
-    match cli.command {
-        Command::Run(run) => {
-            let config = match run.config(&env, cli.log_level) {
-                Ok(config) => config,
-                Err(error) => return fault(&error),
-            };
-            if run.check {
-                print!("{}", config.show());
-                return ExitCode::SUCCESS;
-            }
-            log_to_stderr(config.log_level);
-            match run::run(&config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    eprintln!("weft: {error}");
-                    ExitCode::from(if matches!(error, run::Error::Kernel(_)) { KERNEL } else { OTHER })
-                }
-            }
+    let result = match command {
+        Command::Run(run) => run.config(&env, log_level).map_or_else(
+            |error| Err(Failure::from(error)),
+            |config| trace(&config, run.check),
+        ),
+        Command::Doctor(doctor) => examine(&doctor, log_level),
+        Command::Why(why) => explain(&why, &env, log_level),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            eprintln!("weft: {message}");
+            ExitCode::from(code)
         }
-        Command::Doctor(_) | Command::Why(_) => ExitCode::FAILURE,
     }
 }
 
-fn fault(error: &config::Error) -> ExitCode {
-    eprintln!("weft: {error}");
-    ExitCode::from(USAGE)
+/// What the user is told, and the exit code.
+struct Failure {
+    code: u8,
+    message: String,
 }
 
-fn log_to_stderr(level: log::LevelFilter) {
-    env_logger::Builder::new().filter_level(level).format_target(false).init();
+fn trace(config: &Config, check: bool) -> Result<(), Failure> {
+    if check {
+        return print(&config.show());
+    }
+    log_to_stderr(config.log_level);
+    run::run(config)?;
+    Ok(())
+}
+
+fn examine(doctor: &cli::Doctor, log_level: Option<LevelFilter>) -> Result<(), Failure> {
+    log_to_stderr(log_level.unwrap_or(LevelFilter::Warn));
+    let mut config = Config::default();
+    config.kernel.door = doctor.door;
+    let (capabilities, probes) = bpf::capabilities(run::options(&config));
+    print(&doctor::report(&capabilities))?;
+    match probes {
+        Some(_) => Ok(()),
+        None => Err(Failure {
+            code: KERNEL,
+            message: "cannot trace on this host: see what is off above".to_owned(),
+        }),
+    }
+}
+
+fn explain(
+    why: &cli::Why,
+    env: &Environment,
+    log_level: Option<LevelFilter>,
+) -> Result<(), Failure> {
+    log_to_stderr(log_level.unwrap_or(LevelFilter::Warn));
+    let config = why.source.config(env)?;
+    print(&why::why(why.pid, &config)?)
+}
+
+/// Nobody reading is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
+            code: OTHER,
+            message: format!("standard output: {error}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn log_to_stderr(level: LevelFilter) {
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format_target(false)
+        .init();
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Self {
+            code: USAGE,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<run::Error> for Failure {
+    fn from(error: run::Error) -> Self {
+        let code = if matches!(error, run::Error::Kernel(_)) {
+            KERNEL
+        } else {
+            OTHER
+        };
+        Self {
+            code,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<why::Error> for Failure {
+    fn from(error: why::Error) -> Self {
+        Self {
+            code: OTHER,
+            message: error.to_string(),
+        }
+    }
 }

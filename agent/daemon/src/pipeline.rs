@@ -61,7 +61,9 @@ impl Pipeline {
         let mut quiet = 0;
         let mut published_ns = 0;
         while !self.stop.load(Ordering::Relaxed) {
-            self.probes.ring.wait(if wake == Wake::Each { IDLE } else { BUSY })?;
+            self.probes
+                .ring
+                .wait(if wake == Wake::Each { IDLE } else { BUSY })?;
             let mut taken = 0;
             loop {
                 let burst = self.drain();
@@ -103,7 +105,13 @@ impl Pipeline {
 
     /// Takes records out of the ring; gives their number.
     fn drain(&mut self) -> usize {
-        let Self { probes, flow, processes, selector, .. } = self;
+        let Self {
+            probes,
+            flow,
+            processes,
+            selector,
+            ..
+        } = self;
         let mut judged = Vec::new();
         let taken = probes.ring.drain(BURST, |bytes| {
             match Record::decode(bytes) {
@@ -122,7 +130,14 @@ impl Pipeline {
     /// Hands on what the records led to.
     fn settle(&mut self) {
         self.flow.tick(monotonic_ns());
-        let Self { probes, flow, processes, sink, published, .. } = self;
+        let Self {
+            probes,
+            flow,
+            processes,
+            sink,
+            published,
+            ..
+        } = self;
         let mut finished: Vec<Finished> = Vec::new();
         flow.drain_spans(|span| {
             let resource = processes.resource(span.process);
@@ -148,7 +163,10 @@ impl Pipeline {
     }
 
     fn judge(&mut self, tgid: u32, verdict: Verdict) {
-        let judged = self.probes.judge_process(tgid, Some(verdict)).and_then(|()| self.probes.judge_anew());
+        let judged = self
+            .probes
+            .judge_process(tgid, Some(verdict))
+            .and_then(|()| self.probes.judge_anew());
         if let Err(error) = judged {
             log::warn!("process {tgid} cannot be selected: {error}");
         }
@@ -156,7 +174,12 @@ impl Pipeline {
 }
 
 /// Puts a process in the table, and judges its program when the selection asks for that.
-fn learn(event: ProcessEvent, processes: &mut Processes, selector: &Selector, judged: &mut Vec<(u32, Verdict)>) {
+fn learn(
+    event: ProcessEvent,
+    processes: &mut Processes,
+    selector: &Selector,
+    judged: &mut Vec<(u32, Verdict)>,
+) {
     let (process, facts) = match event {
         ProcessEvent::Seen(process) => (process, processes.seen(process)),
         ProcessEvent::Forked { process, parent } => {
@@ -164,7 +187,11 @@ fn learn(event: ProcessEvent, processes: &mut Processes, selector: &Selector, ju
             processes.forked(process, parent);
             return;
         }
-        ProcessEvent::Execed { process, previous: _, comm } => (process, processes.execed(process, &comm)),
+        ProcessEvent::Execed {
+            process,
+            previous: _,
+            comm,
+        } => (process, processes.execed(process, &comm)),
         ProcessEvent::Exited(process) => return processes.exited(process),
     };
     if let Some(verdict) = verdict(selector, &facts) {

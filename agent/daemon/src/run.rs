@@ -16,7 +16,9 @@ use tokio::{
     sync::Notify,
     time,
 };
-use weft_flow::{Flow, config::Config as FlowConfig, config::SelfInstrumented, sample};
+use weft_flow::{
+    Flow, config::Config as FlowConfig, config::Gaps, config::SelfInstrumented, sample,
+};
 
 use crate::{
     bpf::{self, Door, Probes},
@@ -25,7 +27,8 @@ use crate::{
     export::{self, Exports},
     figures::Published,
     pipeline::{self, Pipeline},
-    telemetry::Registry,
+    telemetry::{self, Registry},
+    why::AnswerServer,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,7 @@ pub(crate) enum Error {
 /// Traces until a signal, the configured duration, or the end of standard output's reader.
 pub(crate) fn run(config: &Config) -> Result<(), Error> {
     let registry = Registry::default();
+    telemetry::watch_own_process(&registry);
     let mut probes = Probes::load(options(config))?;
     log::info!("socket calls are seen through {}", probes.door());
     for limit in probes.limits() {
@@ -53,19 +57,42 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
     let mut flow = Flow::new(flow_config(config), rand::random());
     flow.unix_inodes_at_start(discover::unix_socket_inodes());
 
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let over = Arc::new(Notify::new());
     let stdout_closed = Arc::clone(&over);
     let exports = Exports::start(config, &registry, move || stdout_closed.notify_one())?;
     let published = Published::register(&registry);
     let stop = Arc::new(AtomicBool::new(false));
-    let (_ask, questions) = mpsc::channel();
+    let (ask, questions) = mpsc::channel();
+    let figures = match config.metrics.listen {
+        Some(address) => {
+            let server = telemetry::Server::start(address, registry.clone())?;
+            log::info!("figures at http://{}/metrics", server.address());
+            Some(server)
+        }
+        None => None,
+    };
+    let _answers = config.socket.as_deref().and_then(|path| {
+        let started = AnswerServer::start(path, selector.clone(), ask);
+        let told = |error: &io::Error| {
+            log::warn!(
+                "`weft why` cannot ask this agent: {}: {error}",
+                path.display()
+            );
+        };
+        started.inspect_err(told).ok()
+    });
 
     if config.sampler.name == SamplerName::TraceIdRatio {
         probes.sample_early(config.sampler.ratio)?;
     }
     pipeline::judge_running(&mut probes, &selector)?;
-    let selection = bpf::Selection { all: selector.is_all(), ports: selector.ports().to_vec() };
+    let selection = bpf::Selection {
+        all: selector.is_all(),
+        ports: selector.ports().to_vec(),
+    };
     probes.select(&selection)?;
     let pipeline = Pipeline {
         probes,
@@ -78,11 +105,16 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         stop: Arc::clone(&stop),
     };
     let ended = Arc::clone(&over);
-    let thread = thread::Builder::new().name("weft-pipeline".to_owned()).spawn(move || {
-        let result = pipeline.run();
-        ended.notify_one();
-        result
-    })?;
+    let thread = thread::Builder::new()
+        .name("weft-pipeline".to_owned())
+        .spawn(move || {
+            let result = pipeline.run();
+            ended.notify_one();
+            result
+        })?;
+    if let Some(figures) = &figures {
+        figures.set_ready(true);
+    }
     eprintln!("weft: ready");
 
     let waited = runtime.block_on(until_over(config, &over));
@@ -116,7 +148,10 @@ pub(crate) fn options(config: &Config) -> bpf::Options {
         DoorChoice::Tracepoints => Door::Tracepoints,
         DoorChoice::Functions => Door::Functions,
     });
-    bpf::Options { door, ring_bytes: u32::try_from(config.kernel.ring_bytes.0).unwrap_or(1 << 30) }
+    bpf::Options {
+        door,
+        ring_bytes: u32::try_from(config.kernel.ring_bytes.0).unwrap_or(1 << 30),
+    }
 }
 
 fn flow_config(config: &Config) -> FlowConfig {
@@ -127,6 +162,10 @@ fn flow_config(config: &Config) -> FlowConfig {
             Instrumented::Keep => SelfInstrumented::Keep,
         },
         sampler: sampler(&config.sampler),
+        gaps: match config.sampler.name {
+            SamplerName::TraceIdRatio => Gaps::Sampling,
+            _ => Gaps::Loss,
+        },
         ..FlowConfig::default()
     }
 }
@@ -140,5 +179,9 @@ fn sampler(sampling: &Sampling) -> sample::Sampler {
         share if share >= 1.0 => sample::Root::On,
         share => sample::Ratio::new(share).map_or(sample::Root::Off, sample::Root::Ratio),
     };
-    if sampling.parent_based() { sample::Sampler::ParentBased(root) } else { sample::Sampler::Always(root) }
+    if sampling.parent_based() {
+        sample::Sampler::ParentBased(root)
+    } else {
+        sample::Sampler::Always(root)
+    }
 }

@@ -9,15 +9,18 @@ use super::{Config, Error};
 impl Config {
     /// The defaults, changed by what the file says.
     pub(crate) fn from_file(path: &Path) -> Result<Self, Error> {
-        let unreadable =
-            |reason: String| Error::Unreadable { path: path.to_owned(), reason };
+        let unreadable = |reason: String| Error::Unreadable {
+            path: path.to_owned(),
+            reason,
+        };
         let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
         Self::from_yaml(path, &text)
     }
 
     fn from_yaml(path: &Path, text: &str) -> Result<Self, Error> {
-        let meaningful =
-            text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+        let meaningful = text
+            .lines()
+            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
         if !meaningful {
             return Ok(Self::default());
         }
@@ -31,15 +34,23 @@ fn fault(path: &Path, text: &str, error: &Yaml) -> Error {
     let index = usize::try_from(line).unwrap_or(1).saturating_sub(1);
     let source = text.lines().nth(index).unwrap_or_default().trim();
     let reason = match error {
-        Yaml::SerdeUnknownField { field, expected, .. } => {
+        Yaml::SerdeUnknownField {
+            field, expected, ..
+        } => {
             format!("unknown key `{field}`: {}", accepted(field, expected))
         }
-        Yaml::SerdeUnknownVariant { variant, expected, .. } => {
+        Yaml::SerdeUnknownVariant {
+            variant, expected, ..
+        } => {
             format!("`{source}`: `{variant}` is not one of {}", list(expected))
         }
         other => format!("`{source}`: {}", first_line(&other.to_string())),
     };
-    Error::File { path: path.to_owned(), line, reason }
+    Error::File {
+        path: path.to_owned(),
+        line,
+        reason,
+    }
 }
 
 fn accepted(field: &str, expected: &[&str]) -> String {
@@ -57,8 +68,10 @@ fn list(names: &[&str]) -> String {
 /// The name that a slip of the keyboard may have meant.
 pub(super) fn nearest<'a>(field: &str, names: &[&'a str]) -> Option<&'a str> {
     let close = field.len().max(3) / 2;
-    let (distance, name) =
-        names.iter().map(|name| (edits(field, name), *name)).min_by_key(|(distance, _)| *distance)?;
+    let (distance, name) = names
+        .iter()
+        .map(|name| (edits(field, name), *name))
+        .min_by_key(|(distance, _)| *distance)?;
     (distance <= close).then_some(name)
 }
 
@@ -78,7 +91,10 @@ fn edits(one: &str, other: &str) -> usize {
 }
 
 fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim_start_matches("error: ")
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
 }
 
 #[cfg(test)]
@@ -88,7 +104,9 @@ mod tests {
     #[track_caller]
     fn check(text: &str, line: u64, words: &[&str]) {
         let error = Config::from_yaml(Path::new("weft.yaml"), text).unwrap_err();
-        let Error::File { line: found, .. } = &error else { panic!("{error}") };
+        let Error::File { line: found, .. } = &error else {
+            panic!("{error}")
+        };
         let message = error.to_string();
         assert_eq!(*found, line, "{message}");
         for word in words {
@@ -98,13 +116,42 @@ mod tests {
 
     #[test]
     fn faults_name_key_line_and_what_is_accepted() {
-        check("batch:\n  dellay: 1s\n", 2, &["weft.yaml:2", "`dellay`", "did you mean `delay`", "`queue_bytes`"]);
-        check("sampling: 1\n", 1, &["`sampling`", "did you mean `sampler`"]);
+        check(
+            "batch:\n  dellay: 1s\n",
+            2,
+            &[
+                "weft.yaml:2",
+                "`dellay`",
+                "did you mean `delay`",
+                "`queue_bytes`",
+            ],
+        );
+        check(
+            "sampling: 1\n",
+            1,
+            &["`sampling`", "did you mean `sampler`"],
+        );
         check("zzzzzz: 1\n", 1, &["`zzzzzz`", "here are `outputs`"]);
-        check("\nbatch:\n  delay: 5 parsecs\n", 3, &["delay: 5 parsecs", "500ms"]);
-        check("outputs: [otlp, kafka]\n", 1, &["kafka", "`otlp`, `console`, `json`"]);
-        check("otlp:\n  protocol: http/json\n", 2, &["http/json", "`grpc`, `http/protobuf`"]);
-        check("otlp:\n  endpoint: localhost:4317\n", 2, &["localhost:4317", "http://host:port"]);
+        check(
+            "\nbatch:\n  delay: 5 parsecs\n",
+            3,
+            &["delay: 5 parsecs", "500ms"],
+        );
+        check(
+            "outputs: [otlp, kafka]\n",
+            1,
+            &["kafka", "`otlp`, `console`, `json`"],
+        );
+        check(
+            "otlp:\n  protocol: http/json\n",
+            2,
+            &["http/json", "`grpc`, `http/protobuf`"],
+        );
+        check(
+            "otlp:\n  endpoint: localhost:4317\n",
+            2,
+            &["localhost:4317", "http://host:port"],
+        );
         check("selection:\n  exes: ['a[']\n", 2, &["a[", "no glob"]);
         check("selection: [\n", 1, &["selection: ["]);
         check("batch:\n  spans: many\n", 2, &["spans: many"]);
@@ -118,13 +165,22 @@ mod tests {
         assert_eq!(sample.show(), Config::default().show());
         let defaults: serde_json::Value = serde_json::to_value(Config::default()).unwrap();
         let written: serde_json::Value = serde_saphyr::from_str(text).unwrap();
-        assert_eq!(keys(&written), keys(&defaults), "every key stands in the sample");
+        assert_eq!(
+            keys(&written),
+            keys(&defaults),
+            "every key stands in the sample"
+        );
     }
 
     fn keys(value: &serde_json::Value) -> Vec<String> {
-        let Some(object) = value.as_object() else { return Vec::new() };
+        let Some(object) = value.as_object() else {
+            return Vec::new();
+        };
         let below = |(key, value): (&String, &serde_json::Value)| {
-            let mut paths: Vec<String> = keys(value).iter().map(|path| format!("{key}.{path}")).collect();
+            let mut paths: Vec<String> = keys(value)
+                .iter()
+                .map(|path| format!("{key}.{path}"))
+                .collect();
             paths.push(key.clone());
             paths
         };
@@ -140,7 +196,15 @@ mod tests {
         let config = Config::from_yaml(Path::new("x"), text).unwrap();
         let shown = config.show();
         assert!(!shown.contains("Bearer"), "{shown}");
-        assert_eq!(Config::from_yaml(Path::new("x"), &shown).unwrap().show(), shown);
-        assert_eq!(Config::from_yaml(Path::new("x"), "# nothing\n").unwrap().show(), Config::default().show());
+        assert_eq!(
+            Config::from_yaml(Path::new("x"), &shown).unwrap().show(),
+            shown
+        );
+        assert_eq!(
+            Config::from_yaml(Path::new("x"), "# nothing\n")
+                .unwrap()
+                .show(),
+            Config::default().show()
+        );
     }
 }

@@ -27,7 +27,11 @@ pub(crate) enum Error {
     #[error("{}: {reason}", path.display())]
     Unreadable { path: PathBuf, reason: String },
     #[error("{}:{line}: {reason}", path.display())]
-    File { path: PathBuf, line: u64, reason: String },
+    File {
+        path: PathBuf,
+        line: u64,
+        reason: String,
+    },
     #[error("{name}: {reason}")]
     Variable { name: &'static str, reason: String },
     #[error("{0}")]
@@ -261,10 +265,19 @@ impl Config {
     /// Settles what depends on other settings, and refuses what does not go together.
     pub(crate) fn resolve(mut self) -> Result<Self, Error> {
         let mut seen = Vec::new();
-        self.outputs.retain(|output| !seen.contains(output) && { seen.push(*output); true });
+        self.outputs.retain(|output| {
+            !seen.contains(output) && {
+                seen.push(*output);
+                true
+            }
+        });
         if self.outputs.is_empty() {
             let configured = self.otlp.endpoint.is_some() || self.otlp.traces_endpoint.is_some();
-            self.outputs.push(if configured { Output::Otlp } else { Output::Console });
+            self.outputs.push(if configured {
+                Output::Otlp
+            } else {
+                Output::Console
+            });
         }
         for name in &mut self.http.headers {
             name.make_ascii_lowercase();
@@ -285,9 +298,15 @@ impl Config {
         if !self.kernel.ring_bytes.0.is_power_of_two() || self.kernel.ring_bytes.0 < 4096 {
             return fault("kernel.ring_bytes is a power of two, at least 4KiB");
         }
-        let bad = self.http.headers.iter().find(|name| HeaderName::try_from(name.as_str()).is_err());
+        let bad = self
+            .http
+            .headers
+            .iter()
+            .find(|name| HeaderName::try_from(name.as_str()).is_err());
         if let Some(name) = bad {
-            return Err(Error::Combination(format!("http.headers: `{name}` is no header name")));
+            return Err(Error::Combination(format!(
+                "http.headers: `{name}` is no header name"
+            )));
         }
         Ok(self)
     }
@@ -347,19 +366,28 @@ impl Default for Retry {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { name: SamplerName::default(), ratio: 1.0 }
+        Self {
+            name: SamplerName::default(),
+            ratio: 1.0,
+        }
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { listen: None, interval: Some(Duration::from_secs(60)) }
+        Self {
+            listen: None,
+            interval: Some(Duration::from_secs(60)),
+        }
     }
 }
 
 impl Default for Kernel {
     fn default() -> Self {
-        Self { ring_bytes: ByteSize(8 << 20), door: None }
+        Self {
+            ring_bytes: ByteSize(8 << 20),
+            door: None,
+        }
     }
 }
 
@@ -419,7 +447,9 @@ impl Otlp {
             Protocol::Grpc => base,
             Protocol::HttpProtobuf => {
                 let text = base.to_string();
-                format!("{}{path}", text.trim_end_matches('/')).parse().unwrap_or(base)
+                format!("{}{path}", text.trim_end_matches('/'))
+                    .parse()
+                    .unwrap_or(base)
             }
         }
     }

@@ -23,7 +23,12 @@ pub(crate) trait Text: Sized {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ByteSize(pub(crate) usize);
 
-const SIZES: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZES: [(&str, usize); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 /// With the nanoseconds of each.
 const DURATIONS: [(&str, u64); 5] = [
     ("h", 3_600_000_000_000),
@@ -40,7 +45,11 @@ impl Text for Duration {
             .iter()
             .find(|(unit, _)| text.ends_with(unit))
             .ok_or_else(fault)?;
-        let number: f64 = text.trim_end_matches(unit).trim().parse().map_err(|_| fault())?;
+        let number: f64 = text
+            .trim_end_matches(unit)
+            .trim()
+            .parse()
+            .map_err(|_| fault())?;
         Self::try_from_secs_f64(number * *ns as f64 / 1e9).map_err(|_| fault())
     }
 
@@ -49,7 +58,9 @@ impl Text for Duration {
         let whole = |unit: u64| ns.is_multiple_of(u128::from(unit)) && ns >= u128::from(unit);
         let by_size = ["h", "m", "s", "ms"];
         let unit = by_size.iter().find_map(|name| {
-            let (_, unit) = DURATIONS.iter().find(|(known, unit)| known == name && whole(*unit))?;
+            let (_, unit) = DURATIONS
+                .iter()
+                .find(|(known, unit)| known == name && whole(*unit))?;
             Some((name, unit))
         });
         match unit {
@@ -72,7 +83,9 @@ impl Text for ByteSize {
     }
 
     fn write(&self) -> String {
-        let whole = SIZES.iter().find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes));
+        let whole = SIZES
+            .iter()
+            .find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes));
         match whole {
             Some((unit, bytes)) if *bytes > 1 => format!("{}{unit}", self.0 / bytes),
             _ => self.0.to_string(),
@@ -82,7 +95,8 @@ impl Text for ByteSize {
 
 impl Text for GlobMatcher {
     fn read(text: &str) -> Result<Self, String> {
-        let glob = Glob::new(text).map_err(|error| format!("`{text}` is no glob: {}", error.kind()))?;
+        let glob =
+            Glob::new(text).map_err(|error| format!("`{text}` is no glob: {}", error.kind()))?;
         Ok(glob.compile_matcher())
     }
 
@@ -93,7 +107,8 @@ impl Text for GlobMatcher {
 
 impl Text for Uri {
     fn read(text: &str) -> Result<Self, String> {
-        let fault = || format!("`{text}` is no endpoint: write `http://host:port` or `https://host:port`");
+        let fault =
+            || format!("`{text}` is no endpoint: write `http://host:port` or `https://host:port`");
         let uri: Self = text.parse().map_err(|_| fault())?;
         match (uri.scheme_str(), uri.host()) {
             (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(uri),
@@ -238,7 +253,8 @@ pub(super) fn header(
     name: &str,
     value: &str,
 ) -> Result<(http::HeaderName, http::HeaderValue), String> {
-    let name = http::HeaderName::try_from(name).map_err(|_| format!("`{name}` is no header name"))?;
+    let name =
+        http::HeaderName::try_from(name).map_err(|_| format!("`{name}` is no header name"))?;
     let mut value = http::HeaderValue::try_from(value)
         .map_err(|_| format!("the value of header `{name}` has bytes that no header has"))?;
     value.set_sensitive(true);
@@ -278,7 +294,11 @@ mod tests {
     #[track_caller]
     fn check<T: Text + fmt::Debug>(text: &str, expected: Option<&str>) {
         let read = T::read(text);
-        assert_eq!(read.as_ref().ok().map(Text::write).as_deref(), expected, "{text}: {read:?}");
+        assert_eq!(
+            read.as_ref().ok().map(Text::write).as_deref(),
+            expected,
+            "{text}: {read:?}"
+        );
     }
 
     #[test]

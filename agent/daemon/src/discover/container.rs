@@ -38,12 +38,18 @@ mod tests {
         for (text, expected) in [
             ("0::/system.slice/docker-ID.scope\n", true),
             ("12:memory:/docker/ID\n11:cpu:/docker/ID\n0::/\n", true),
-            ("0::/kubepods.slice/kubepods-burstable.slice/pod1.slice/cri-containerd-ID.scope", true),
+            (
+                "0::/kubepods.slice/kubepods-burstable.slice/pod1.slice/cri-containerd-ID.scope",
+                true,
+            ),
             ("0::/kubepods.slice/kubepods-pod2.slice/crio-ID.scope", true),
             ("0::/machine.slice/libpod-ID.scope/container", true),
             ("0::/machine.slice/libpod-conmon-ID.scope", false),
             ("1:name=systemd:/kubepods/besteffort/podab-cd/ID", true),
-            ("0::/system.slice/containerd.service/kubepods-pod3.slice:cri-containerd:ID", true),
+            (
+                "0::/system.slice/containerd.service/kubepods-pod3.slice:cri-containerd:ID",
+                true,
+            ),
             ("0::/user.slice/user-1000.slice/session-2.scope", false),
             ("", false),
         ] {

@@ -56,12 +56,20 @@ impl ProcessFacts {
 
     /// A process of which only the kernel's name is known.
     pub(crate) fn named(pid: u32, comm: &str) -> Self {
-        Self { pid, comm: comm.to_owned(), ..Self::default() }
+        Self {
+            pid,
+            comm: comm.to_owned(),
+            ..Self::default()
+        }
     }
 
     /// A child that still runs its parent's program.
     pub(crate) fn forked(&self, pid: u32) -> Self {
-        Self { pid, start_ticks: 0, ..self.clone() }
+        Self {
+            pid,
+            start_ticks: 0,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn exe_name(&self) -> Option<&str> {
@@ -77,7 +85,10 @@ impl ProcessFacts {
 /// cannot be read is left out.
 pub(crate) fn resource_attributes(text: &str) -> Vec<(String, String)> {
     let decoded = |text: &str| {
-        percent_encoding::percent_decode_str(text.trim()).decode_utf8().ok().map(|text| text.into_owned())
+        percent_encoding::percent_decode_str(text.trim())
+            .decode_utf8()
+            .ok()
+            .map(std::borrow::Cow::into_owned)
     };
     text.split(',')
         .filter_map(|pair| {
@@ -117,6 +128,9 @@ mod tests {
     fn attributes_of_the_environment() {
         let read = resource_attributes("service.namespace=shop, a=b%2Cc ,broken,=x,empty=");
         let expected = [("service.namespace", "shop"), ("a", "b,c"), ("empty", "")];
-        assert_eq!(read, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        assert_eq!(
+            read,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
     }
 }

@@ -8,7 +8,10 @@ use super::Resource;
 pub(super) fn attributes() -> Resource {
     let mut resource = Resource::default();
     let system = rustix::system::uname();
-    resource.set("host.name", system.nodename().to_string_lossy().into_owned());
+    resource.set(
+        "host.name",
+        system.nodename().to_string_lossy().into_owned(),
+    );
     resource.set("host.arch", architecture());
     if let Some(id) = first_line("/etc/machine-id").or_else(boot_id) {
         resource.set("host.id", id);
@@ -53,7 +56,9 @@ fn architecture() -> &'static str {
 
 fn pretty_name() -> Option<String> {
     let release = fs::read_to_string("/etc/os-release").ok()?;
-    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(name.trim_matches('"').to_owned())
 }
 

@@ -64,7 +64,12 @@ impl Processes {
                 &[],
             ),
         };
-        Self { rules, entries: HashMap::new(), ended: VecDeque::new(), figures }
+        Self {
+            rules,
+            entries: HashMap::new(),
+            ended: VecDeque::new(),
+            figures,
+        }
     }
 
     /// A process that nothing is known of yet: found at start, or by its first record.
@@ -72,7 +77,9 @@ impl Processes {
         if let Some(entry) = self.entries.get(&process) {
             return Arc::clone(&entry.facts);
         }
-        let facts = self.read(process.tgid).unwrap_or_else(|| ProcessFacts::named(process.tgid, ""));
+        let facts = self
+            .read(process.tgid)
+            .unwrap_or_else(|| ProcessFacts::named(process.tgid, ""));
         self.put(process, facts)
     }
 
@@ -98,16 +105,16 @@ impl Processes {
     pub(crate) fn exited(&mut self, process: Process) {
         let now = monotonic_ns();
         self.ended.push_back((now, process));
-        while self.ended.front().is_some_and(|(ended, _)| ended + GRACE_NS < now) {
+        while self
+            .ended
+            .front()
+            .is_some_and(|(ended, _)| ended + GRACE_NS < now)
+        {
             if let Some((_, process)) = self.ended.pop_front() {
                 self.entries.remove(&process);
             }
         }
         self.figures.known.set(self.entries.len() as u64);
-    }
-
-    pub(crate) fn facts(&self, process: Process) -> Option<&Arc<ProcessFacts>> {
-        self.entries.get(&process).map(|entry| &entry.facts)
     }
 
     pub(crate) fn resource(&mut self, process: Process) -> Arc<Resource> {
@@ -136,13 +143,21 @@ impl Processes {
     fn put(&mut self, process: Process, facts: ProcessFacts) -> Arc<ProcessFacts> {
         while self.entries.len() >= CAPACITY && !self.entries.contains_key(&process) {
             let ended = self.ended.pop_front().map(|(_, process)| process);
-            let Some(victim) = ended.or_else(|| self.entries.keys().next().copied()) else { break };
+            let Some(victim) = ended.or_else(|| self.entries.keys().next().copied()) else {
+                break;
+            };
             if self.entries.remove(&victim).is_some() {
                 self.figures.evicted.add(1);
             }
         }
         let facts = Arc::new(facts);
-        self.entries.insert(process, Entry { facts: Arc::clone(&facts), resource: None });
+        self.entries.insert(
+            process,
+            Entry {
+                facts: Arc::clone(&facts),
+                resource: None,
+            },
+        );
         self.figures.known.set(self.entries.len() as u64);
         facts
     }
@@ -164,11 +179,17 @@ pub(crate) fn build_resource(facts: &ProcessFacts, generation: u32, rules: &Rule
     let mut resource = rules.host.clone();
     let (name, _) = service_name(facts, &rules.overrides);
     resource.set("service.name", name);
-    resource.set("service.instance.id", instance_id(facts, generation, &rules.boot_id));
+    resource.set(
+        "service.instance.id",
+        instance_id(facts, generation, &rules.boot_id),
+    );
     resource.set("process.pid", i64::from(facts.pid));
     if let Some(name) = facts.exe_name() {
         resource.set("process.executable.name", name);
-        resource.set("process.executable.path", facts.exe.to_string_lossy().into_owned());
+        resource.set(
+            "process.executable.path",
+            facts.exe.to_string_lossy().into_owned(),
+        );
     } else if !facts.comm.is_empty() {
         resource.set("process.executable.name", facts.comm.as_str());
     }
@@ -180,7 +201,10 @@ pub(crate) fn build_resource(facts: &ProcessFacts, generation: u32, rules: &Rule
         resource.set("process.owner", name.as_str());
     }
     if rules.overrides.command_args && !facts.args.is_empty() {
-        resource.set("process.command_args", super::Value::List(facts.args.clone()));
+        resource.set(
+            "process.command_args",
+            super::Value::List(facts.args.clone()),
+        );
     }
     if let Some(id) = &facts.container_id {
         resource.set("container.id", id.as_str());
@@ -192,7 +216,10 @@ pub(crate) fn build_resource(facts: &ProcessFacts, generation: u32, rules: &Rule
         resource.set("service.namespace", namespace);
     }
     // `service.name` has been settled.
-    let own = facts.otel_attributes.iter().filter(|(key, _)| key != "service.name");
+    let own = facts
+        .otel_attributes
+        .iter()
+        .filter(|(key, _)| key != "service.name");
     for (key, value) in own {
         resource.set(key.clone(), value.as_str());
     }
@@ -217,7 +244,13 @@ fn instance_id(facts: &ProcessFacts, generation: u32, boot_id: &str) -> String {
     let hash = hash & !(0xf << 76) | 0x8 << 76;
     let hash = hash & !(0x3 << 62) | 0x2 << 62;
     let hex = format!("{hash:032x}");
-    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
     parts.join("-")
 }
 
@@ -225,7 +258,9 @@ fn instance_id(facts: &ProcessFacts, generation: u32, boot_id: &str) -> String {
 fn fnv1a(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME))
+    bytes.iter().fold(OFFSET, |hash, byte| {
+        (hash ^ u128::from(*byte)).wrapping_mul(PRIME)
+    })
 }
 
 #[cfg(test)]
@@ -237,7 +272,10 @@ mod tests {
     }
 
     fn table() -> Processes {
-        Processes::new(Rules::of_this_host(ResourceOverrides::default()), &Registry::default())
+        Processes::new(
+            Rules::of_this_host(ResourceOverrides::default()),
+            &Registry::default(),
+        )
     }
 
     #[test]
@@ -251,7 +289,10 @@ mod tests {
         assert_eq!(execed.comm, "short");
         let resource = table.resource(process(u32::MAX, 4));
         assert_eq!(resource.service_name(), "short");
-        assert!(Arc::ptr_eq(&resource, &table.resource(process(u32::MAX, 4))));
+        assert!(Arc::ptr_eq(
+            &resource,
+            &table.resource(process(u32::MAX, 4))
+        ));
     }
 
     #[test]

@@ -54,7 +54,12 @@ mod tests {
     fn finds_this_process_and_its_sockets() {
         let (one, _other) = UnixStream::pair().unwrap();
         let link = std::fs::read_link(format!("/proc/self/fd/{}", one.as_raw_fd())).unwrap();
-        let inode = link.to_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+        let inode = link
+            .to_str()
+            .unwrap()
+            .trim_matches(|c: char| !c.is_ascii_digit())
+            .parse()
+            .unwrap();
         assert!(unix_socket_inodes().contains(&inode));
         assert!(scan().iter().any(|facts| facts.pid == std::process::id()));
     }

@@ -43,7 +43,13 @@ impl Selector {
 
     /// Nothing is named: every process is looked at.
     pub(crate) fn is_all(&self) -> bool {
-        let Selection { pids, ports, exes, exclude_exes: _, exclude_pids: _ } = &self.selection;
+        let Selection {
+            pids,
+            ports,
+            exes,
+            exclude_exes: _,
+            exclude_pids: _,
+        } = &self.selection;
         pids.is_empty() && ports.is_empty() && exes.is_empty()
     }
 
@@ -83,7 +89,11 @@ fn matching(globs: &[GlobMatcher], exe: &Path) -> Option<String> {
         .iter()
         .find(|glob| {
             let whole = glob.glob().glob().contains('/');
-            if whole { glob.is_match(exe) } else { name.is_some_and(|name| glob.is_match(name)) }
+            if whole {
+                glob.is_match(exe)
+            } else {
+                name.is_some_and(|name| glob.is_match(name))
+            }
         })
         .map(|glob| glob.glob().glob().to_owned())
 }
@@ -93,12 +103,18 @@ mod tests {
     use super::*;
 
     fn globs(list: &[&str]) -> Vec<GlobMatcher> {
-        list.iter().map(|glob| globset::Glob::new(glob).unwrap().compile_matcher()).collect()
+        list.iter()
+            .map(|glob| globset::Glob::new(glob).unwrap().compile_matcher())
+            .collect()
     }
 
     #[track_caller]
     fn check(selection: &Selection, pid: u32, exe: &str, selected: bool, rule: Rule) {
-        let facts = ProcessFacts { pid, exe: exe.into(), ..ProcessFacts::default() };
+        let facts = ProcessFacts {
+            pid,
+            exe: exe.into(),
+            ..ProcessFacts::default()
+        };
         let judged = Selector::new(selection.clone(), 1).judge(&facts);
         assert_eq!(judged, Decision { selected, rule }, "{exe}");
     }
@@ -109,10 +125,28 @@ mod tests {
         check(&selection, 7, "/usr/sbin/nginx", true, Rule::All);
         check(&selection, 1, "/usr/bin/weft", false, Rule::Own);
         selection.exclude_exes = globs(&["sshd"]);
-        check(&selection, 7, "/usr/sbin/sshd", false, Rule::ExcludedExe("sshd".to_owned()));
+        check(
+            &selection,
+            7,
+            "/usr/sbin/sshd",
+            false,
+            Rule::ExcludedExe("sshd".to_owned()),
+        );
         selection.exes = globs(&["python3*", "/opt/*/bin/*"]);
-        check(&selection, 7, "/usr/bin/python3.11", true, Rule::Exe("python3*".to_owned()));
-        check(&selection, 7, "/opt/shop/bin/api", true, Rule::Exe("/opt/*/bin/*".to_owned()));
+        check(
+            &selection,
+            7,
+            "/usr/bin/python3.11",
+            true,
+            Rule::Exe("python3*".to_owned()),
+        );
+        check(
+            &selection,
+            7,
+            "/opt/shop/bin/api",
+            true,
+            Rule::Exe("/opt/*/bin/*".to_owned()),
+        );
         check(&selection, 7, "/usr/sbin/nginx", false, Rule::Unlisted);
         selection.pids = vec![9];
         check(&selection, 9, "/usr/sbin/nginx", true, Rule::Pid);

@@ -42,8 +42,14 @@ impl Clock {
     }
 
     fn at(reading: Reading) -> Self {
-        let epoch = Epoch { since_ns: 0, offset_ns: reading.offset_ns };
-        Self { epochs: vec![epoch], measured_ns: reading.monotonic_ns }
+        let epoch = Epoch {
+            since_ns: 0,
+            offset_ns: reading.offset_ns,
+        };
+        Self {
+            epochs: vec![epoch],
+            measured_ns: reading.monotonic_ns,
+        }
     }
 
     /// Looks for a step of the clock when the last look was a while ago.
@@ -62,14 +68,26 @@ impl Clock {
         if self.epochs.len() == EPOCHS {
             self.epochs.remove(0);
         }
-        self.epochs.push(Epoch { since_ns: reading.monotonic_ns, offset_ns: reading.offset_ns });
+        self.epochs.push(Epoch {
+            since_ns: reading.monotonic_ns,
+            offset_ns: reading.offset_ns,
+        });
     }
 
     /// Unix nanoseconds of a span's two ends.
     pub(crate) fn unix_ns(&self, start_ns: u64, end_ns: u64) -> (u64, u64) {
-        let epoch = self.epochs.iter().rev().find(|epoch| epoch.since_ns <= start_ns);
-        let offset = epoch.or(self.epochs.first()).map_or(0, |epoch| epoch.offset_ns);
-        (start_ns.saturating_add_signed(offset), end_ns.max(start_ns).saturating_add_signed(offset))
+        let epoch = self
+            .epochs
+            .iter()
+            .rev()
+            .find(|epoch| epoch.since_ns <= start_ns);
+        let offset = epoch
+            .or(self.epochs.first())
+            .map_or(0, |epoch| epoch.offset_ns);
+        (
+            start_ns.saturating_add_signed(offset),
+            end_ns.max(start_ns).saturating_add_signed(offset),
+        )
     }
 }
 
@@ -84,7 +102,13 @@ fn read() -> Reading {
         let unix = nanoseconds(clock_gettime(ClockId::Realtime));
         let after = nanoseconds(clock_gettime(ClockId::Monotonic));
         let middle = before + (after - before) / 2;
-        (after - before, Reading { monotonic_ns: after.unsigned_abs(), offset_ns: unix - middle })
+        (
+            after - before,
+            Reading {
+                monotonic_ns: after.unsigned_abs(),
+                offset_ns: unix - middle,
+            },
+        )
     };
     let mut best = attempt();
     for _ in 0..7 {
@@ -97,7 +121,9 @@ fn read() -> Reading {
 }
 
 fn nanoseconds(time: Timespec) -> i64 {
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.tv_nsec)
 }
 
 #[cfg(test)]
@@ -108,24 +134,42 @@ mod tests {
     fn maps_to_the_time_of_the_wall() {
         let clock = Clock::start();
         let (unix, _) = clock.unix_ns(monotonic_ns(), 0);
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
         let wall = u64::try_from(wall.as_nanos()).unwrap();
         assert!(wall.abs_diff(unix) < 50_000_000, "{wall} {unix}");
     }
 
     #[test]
     fn spans_in_flight_over_a_step_keep_their_time_base() {
-        let mut clock = Clock::at(Reading { monotonic_ns: 1_000, offset_ns: 10_000_000 });
-        clock.observe(Reading { monotonic_ns: 2_000, offset_ns: 10_000_400 });
-        assert_eq!(clock.unix_ns(1_500, 1_600), (10_001_500, 10_001_600), "noise is no step");
-        clock.observe(Reading { monotonic_ns: 5_000, offset_ns: 3_000_000 });
+        let mut clock = Clock::at(Reading {
+            monotonic_ns: 1_000,
+            offset_ns: 10_000_000,
+        });
+        clock.observe(Reading {
+            monotonic_ns: 2_000,
+            offset_ns: 10_000_400,
+        });
+        assert_eq!(
+            clock.unix_ns(1_500, 1_600),
+            (10_001_500, 10_001_600),
+            "noise is no step"
+        );
+        clock.observe(Reading {
+            monotonic_ns: 5_000,
+            offset_ns: 3_000_000,
+        });
         assert_eq!(clock.unix_ns(4_000, 6_000), (10_004_000, 10_006_000));
         assert_eq!(clock.unix_ns(5_000, 6_000), (3_005_000, 3_006_000));
     }
 
     #[test]
     fn an_end_before_its_start_is_no_negative_duration() {
-        let clock = Clock::at(Reading { monotonic_ns: 0, offset_ns: 7 });
+        let clock = Clock::at(Reading {
+            monotonic_ns: 0,
+            offset_ns: 7,
+        });
         assert_eq!(clock.unix_ns(10, 4), (17, 17));
     }
 }

@@ -29,7 +29,10 @@ pub(crate) enum Outcome {
         message: String,
     },
     /// It may work later.
-    Later { reason: String, after: Option<Duration> },
+    Later {
+        reason: String,
+        after: Option<Duration>,
+    },
     /// It never will.
     Refused { reason: String },
 }
@@ -37,7 +40,15 @@ pub(crate) enum Outcome {
 #[derive(Clone)]
 pub(crate) enum Collector {
     Grpc(Box<Grpc<Channel>>, HeaderMap),
-    Http { client: HttpClient, uri: Uri, headers: HeaderMap, compression: Compression },
+    Http(Box<HttpCollector>),
+}
+
+#[derive(Clone)]
+pub(crate) struct HttpCollector {
+    client: HttpClient,
+    uri: Uri,
+    headers: HeaderMap,
+    compression: Compression,
 }
 
 const EXPORT: PathAndQuery =
@@ -57,14 +68,17 @@ impl Collector {
                     Compression::None => grpc,
                     Compression::Gzip => grpc.send_compressed(CompressionEncoding::Gzip),
                 };
-                Self::Grpc(Box::new(grpc.accept_compressed(CompressionEncoding::Gzip)), headers)
+                Self::Grpc(
+                    Box::new(grpc.accept_compressed(CompressionEncoding::Gzip)),
+                    headers,
+                )
             }
-            Protocol::HttpProtobuf => Self::Http {
+            Protocol::HttpProtobuf => Self::Http(Box::new(HttpCollector {
                 client: transport::http_client(otlp)?,
                 uri,
                 headers,
                 compression: otlp.compression,
-            },
+            })),
         })
     }
 
@@ -73,21 +87,24 @@ impl Collector {
         let attempt = async {
             match self {
                 Self::Grpc(grpc, headers) => by_grpc(grpc.as_ref().clone(), headers, body).await,
-                Self::Http { client, uri, headers, compression } => {
-                    by_http(client, uri, headers, *compression, body).await
-                }
+                Self::Http(collector) => by_http(collector, body).await,
             }
         };
-        tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| Outcome::Later {
-            reason: format!("no answer within {timeout:?}"),
-            after: None,
-        })
+        tokio::time::timeout(timeout, attempt)
+            .await
+            .unwrap_or_else(|_| Outcome::Later {
+                reason: format!("no answer within {timeout:?}"),
+                after: None,
+            })
     }
 }
 
 async fn by_grpc(mut grpc: Grpc<Channel>, headers: &HeaderMap, body: Bytes) -> Outcome {
     if let Err(error) = grpc.ready().await {
-        return Outcome::Later { reason: with_sources(&error), after: None };
+        return Outcome::Later {
+            reason: with_sources(&error),
+            after: None,
+        };
     }
     let mut request = tonic::Request::new(body);
     *request.metadata_mut() = MetadataMap::from_headers(headers.clone());
@@ -118,24 +135,34 @@ fn by_code(status: &tonic::Status) -> Outcome {
         Some(source) => with_sources(source),
         None => format!("{:?}: {}", status.code(), status.message()),
     };
-    if worth_it { Outcome::Later { reason, after } } else { Outcome::Refused { reason } }
+    if worth_it {
+        Outcome::Later { reason, after }
+    } else {
+        Outcome::Refused { reason }
+    }
 }
 
-async fn by_http(
-    client: &HttpClient,
-    uri: &Uri,
-    headers: &HeaderMap,
-    compression: Compression,
-    body: Bytes,
-) -> Outcome {
+async fn by_http(collector: &HttpCollector, body: Bytes) -> Outcome {
+    let HttpCollector {
+        client,
+        uri,
+        headers,
+        compression,
+    } = collector;
     let mut request = Request::post(uri.clone());
     if let Some(all) = request.headers_mut() {
-        all.insert(header::USER_AGENT, header::HeaderValue::from_static(USER_AGENT));
+        all.insert(
+            header::USER_AGENT,
+            header::HeaderValue::from_static(USER_AGENT),
+        );
         all.extend(headers.clone());
         let protobuf = header::HeaderValue::from_static("application/x-protobuf");
         all.insert(header::CONTENT_TYPE, protobuf);
-        if compression == Compression::Gzip {
-            all.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+        if *compression == Compression::Gzip {
+            all.insert(
+                header::CONTENT_ENCODING,
+                header::HeaderValue::from_static("gzip"),
+            );
         }
     }
     let body = match compression {
@@ -144,16 +171,29 @@ async fn by_http(
     };
     let request = match request.body(Full::new(body)) {
         Ok(request) => request,
-        Err(error) => return Outcome::Refused { reason: error.to_string() },
+        Err(error) => {
+            return Outcome::Refused {
+                reason: error.to_string(),
+            };
+        }
     };
     let response = match client.request(request).await {
         Ok(response) => response,
-        Err(error) => return Outcome::Later { reason: with_sources(&error), after: None },
+        Err(error) => {
+            return Outcome::Later {
+                reason: with_sources(&error),
+                after: None,
+            };
+        }
     };
     let status = response.status();
     let after = retry_after(response.headers());
-    let answer = Limited::new(response.into_body(), ANSWER_BYTES).collect().await;
-    let answer = answer.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let answer = Limited::new(response.into_body(), ANSWER_BYTES)
+        .collect()
+        .await;
+    let answer = answer
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     match status {
         status if status.is_success() => {
             accepted(ExportTraceServiceResponse::decode(answer).unwrap_or_default())
@@ -161,8 +201,13 @@ async fn by_http(
         StatusCode::TOO_MANY_REQUESTS
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Outcome::Later { reason: status.to_string(), after },
-        _ => Outcome::Refused { reason: status.to_string() },
+        | StatusCode::GATEWAY_TIMEOUT => Outcome::Later {
+            reason: status.to_string(),
+            after,
+        },
+        _ => Outcome::Refused {
+            reason: status.to_string(),
+        },
     }
 }
 
@@ -176,7 +221,13 @@ fn accepted(response: ExportTraceServiceResponse) -> Outcome {
 
 /// Seconds only: collectors do not send dates.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds = headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds))
 }
 

@@ -50,7 +50,12 @@ impl Encoder {
 
     /// `ResourceSpans { resource = 1, scope_spans = 2 }` as field 1 of the request.
     fn resource_spans(&mut self, resource: &Resource, spans: &[&Span]) {
-        let Self { describer, clock, writer, name } = self;
+        let Self {
+            describer,
+            clock,
+            writer,
+            name,
+        } = self;
         writer.message(1, Room::Large, |writer| {
             writer.message(1, Room::Medium, |writer| write_resource(resource, writer));
             writer.message(2, Room::Large, |writer| {
@@ -106,7 +111,11 @@ pub(crate) fn kind_number(kind: Kind) -> u8 {
 
 pub(crate) fn flags(span: &Span) -> u32 {
     let remote = if span.parent_is_remote { IS_REMOTE } else { 0 };
-    let known = if span.parent.is_some() { HAS_IS_REMOTE | remote } else { 0 };
+    let known = if span.parent.is_some() {
+        HAS_IS_REMOTE | remote
+    } else {
+        0
+    };
     u32::from(span.trace_flags) | known
 }
 
@@ -168,14 +177,19 @@ impl Attributes for InField<'_> {
 
 impl InField<'_> {
     fn key_value(&mut self, key: &str, length: usize, write: impl FnOnce(&mut Writer)) {
-        self.writer.message(self.field, room(key.len() + length), |writer| {
-            writer.bytes(1, key.as_bytes());
-            writer.message(2, room(length), write);
-        });
+        self.writer
+            .message(self.field, room(key.len() + length), |writer| {
+                writer.bytes(1, key.as_bytes());
+                writer.message(2, room(length), write);
+            });
     }
 }
 
 /// With some bytes of framing.
 fn room(length: usize) -> Room {
-    if length + 12 < 128 { Room::Small } else { Room::Medium }
+    if length + 12 < 128 {
+        Room::Small
+    } else {
+        Room::Medium
+    }
 }

@@ -19,7 +19,10 @@ pub(crate) struct JsonLines {
 
 impl JsonLines {
     pub(crate) fn new(conventions: Conventions, clock: Clock) -> Self {
-        Self { describer: Describer::new(conventions), clock }
+        Self {
+            describer: Describer::new(conventions),
+            clock,
+        }
     }
 
     /// One `{"resourceSpans":[...]}` and a line feed.
@@ -93,16 +96,21 @@ struct KeyValues(Vec<Json>);
 
 impl Attributes for KeyValues {
     fn text(&mut self, key: &str, value: &str) {
-        self.0.push(json!({ "key": key, "value": { "stringValue": value } }));
+        self.0
+            .push(json!({ "key": key, "value": { "stringValue": value } }));
     }
 
     fn int(&mut self, key: &str, value: i64) {
-        self.0.push(json!({ "key": key, "value": { "intValue": value.to_string() } }));
+        self.0
+            .push(json!({ "key": key, "value": { "intValue": value.to_string() } }));
     }
 
     fn list(&mut self, key: &str, values: &[&str]) {
-        let values: Vec<Json> =
-            values.iter().map(|value| json!({ "stringValue": value })).collect();
-        self.0.push(json!({ "key": key, "value": { "arrayValue": { "values": values } } }));
+        let values: Vec<Json> = values
+            .iter()
+            .map(|value| json!({ "stringValue": value }))
+            .collect();
+        self.0
+            .push(json!({ "key": key, "value": { "arrayValue": { "values": values } } }));
     }
 }

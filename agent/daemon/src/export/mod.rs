@@ -20,25 +20,26 @@ mod semantic;
 mod tests;
 mod transport;
 
-use std::{io, sync::Arc, thread::JoinHandle};
+use std::{io, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::runtime;
 
-pub(crate) use self::{
-    clock::monotonic_ns,
-    encode::Finished,
-    route::{Pattern, RouteMode, Routes},
-};
 use self::{
     clock::Clock,
     console::{Console, Style},
     delivery::Collector,
     encode::Encoder,
     json::JsonLines,
+    metrics::Metrics,
     otlp::{Figures, Worker},
     print::{Format, Printer},
     queue::{Limits, Queue},
     semantic::Conventions,
+};
+pub(crate) use self::{
+    clock::monotonic_ns,
+    encode::Finished,
+    route::{Pattern, RouteMode, Routes},
 };
 use crate::{
     config::{Config, Output},
@@ -49,6 +50,8 @@ use crate::{
 pub(crate) enum Error {
     #[error(transparent)]
     Transport(#[from] transport::Error),
+    #[error("export of weft's own figures: {0}")]
+    Metrics(String),
     #[error("a thread for the exporters: {0}")]
     Thread(#[from] io::Error),
 }
@@ -58,6 +61,8 @@ pub(crate) enum Error {
 pub(crate) struct Exports {
     sink: SpanSink,
     threads: Vec<JoinHandle<()>>,
+    metrics: Option<Metrics>,
+    flush: Duration,
 }
 
 /// Where the pipeline leaves finished spans. Cloning shares it.
@@ -93,20 +98,43 @@ impl Exports {
                 Output::Otlp => start_otlp(config, registry)?,
                 Output::Json => {
                     let json = JsonLines::new(conventions(config), Clock::start());
-                    start_printer(config, registry, "json", Format::Json(json), on_stdout_closed.clone())?
+                    start_printer(
+                        config,
+                        registry,
+                        "json",
+                        Format::Json(json),
+                        on_stdout_closed.clone(),
+                    )?
                 }
                 Output::Console => {
                     let console = Console::new(Clock::start(), Style::of_stdout());
-                    start_printer(config, registry, "console", Format::Console(console), on_stdout_closed.clone())?
+                    start_printer(
+                        config,
+                        registry,
+                        "console",
+                        Format::Console(console),
+                        on_stdout_closed.clone(),
+                    )?
                 }
             };
             queues.push(queue);
             threads.push(thread);
         }
-        if config.metrics.interval.is_some() && config.outputs.contains(&Output::Otlp) {
-            metrics::start(config, registry)?;
-        }
-        Ok(Self { sink: SpanSink { queues: queues.into() }, threads })
+        let metrics = match config.metrics.interval {
+            Some(interval) if config.outputs.contains(&Output::Otlp) => {
+                Some(Metrics::start(config, interval, registry)?)
+            }
+            _ => None,
+        };
+        let sink = SpanSink {
+            queues: queues.into(),
+        };
+        Ok(Self {
+            sink,
+            threads,
+            metrics,
+            flush: config.batch.flush,
+        })
     }
 
     pub(crate) fn sink(&self) -> SpanSink {
@@ -120,6 +148,9 @@ impl Exports {
             if thread.join().is_err() {
                 log::error!("an exporter panicked");
             }
+        }
+        if let Some(metrics) = self.metrics.take() {
+            metrics.finish(self.flush);
         }
     }
 
@@ -142,7 +173,9 @@ fn start_otlp(config: &Config, registry: &Registry) -> Result<(Arc<Queue>, JoinH
     let encoder = Encoder::new(conventions(config), Clock::start());
     let (otlp, batch) = (config.otlp.clone(), config.batch);
     let collected = Arc::clone(&queue);
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let entered = runtime.enter();
     let collector = Collector::new(&otlp)?;
     drop(entered);
@@ -167,24 +200,37 @@ fn start_printer(
         closed: otlp::dropped(registry, output, "stdout_closed"),
         on_closed: Box::new(on_closed),
     };
-    let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
-    let thread = spawn("weft-print", move || runtime.block_on(printer.run(io::stdout())))?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let thread = spawn("weft-print", move || {
+        runtime.block_on(printer.run(io::stdout()));
+    })?;
     Ok((queue, thread))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
 }
 
 fn limits(config: &Config) -> Limits {
     let batch = &config.batch;
-    Limits { bytes: batch.queue_bytes.0, spans: batch.queue_spans, batch: batch.spans }
+    Limits {
+        bytes: batch.queue_bytes.0,
+        spans: batch.queue_spans,
+        batch: batch.spans,
+    }
 }
 
 fn conventions(config: &Config) -> Conventions {
     let http = &config.http;
     Conventions {
-        routes: Routes { mode: http.routes, patterns: http.route_patterns.clone() },
+        routes: Routes {
+            mode: http.routes,
+            patterns: http.route_patterns.clone(),
+        },
         header_keys: http
             .headers
             .iter()

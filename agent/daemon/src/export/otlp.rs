@@ -138,9 +138,14 @@ impl Worker {
             return;
         }
         self.bytes += body.len();
-        self.waiting.push_back(Parcel { body: body.into(), spans: spans.len() as u64 });
+        self.waiting.push_back(Parcel {
+            body: body.into(),
+            spans: spans.len() as u64,
+        });
         while self.bytes > self.batch.queue_bytes.0 {
-            let Some(oldest) = self.waiting.pop_front() else { break };
+            let Some(oldest) = self.waiting.pop_front() else {
+                break;
+            };
             self.bytes = self.bytes.saturating_sub(oldest.body.len());
             self.figures.queue_full.add(oldest.spans);
         }
@@ -148,7 +153,9 @@ impl Worker {
 
     fn dispatch(&mut self) {
         while self.sends.len() < CONCURRENT {
-            let Some(parcel) = self.waiting.pop_front() else { break };
+            let Some(parcel) = self.waiting.pop_front() else {
+                break;
+            };
             let send = Send {
                 collector: self.collector.clone(),
                 retry: self.retry,
@@ -158,7 +165,9 @@ impl Worker {
             };
             self.sends.spawn(send.run(parcel.body));
         }
-        self.figures.waiting.set((self.bytes + self.queue.bytes()) as u64);
+        self.figures
+            .waiting
+            .set((self.bytes + self.queue.bytes()) as u64);
     }
 }
 
@@ -274,10 +283,18 @@ impl Figures {
 
 pub(crate) fn exported(registry: &Registry, output: &str) -> Counter {
     let labels = [("output", output)];
-    registry.counter("weft_spans_exported_total", "Spans that reached an output.", &labels)
+    registry.counter(
+        "weft_spans_exported_total",
+        "Spans that reached an output.",
+        &labels,
+    )
 }
 
 pub(crate) fn dropped(registry: &Registry, output: &str, reason: &str) -> Counter {
     let labels = [("output", output), ("reason", reason)];
-    registry.counter("weft_spans_dropped_total", "Finished spans that an output lost.", &labels)
+    registry.counter(
+        "weft_spans_dropped_total",
+        "Finished spans that an output lost.",
+        &labels,
+    )
 }

@@ -37,7 +37,13 @@ const CONSOLE_DELAY: Duration = Duration::from_millis(100);
 
 impl Printer {
     pub(crate) async fn run(self, mut out: impl Write) {
-        let Self { queue, mut format, exported, closed, on_closed } = self;
+        let Self {
+            queue,
+            mut format,
+            exported,
+            closed,
+            on_closed,
+        } = self;
         loop {
             let (text, spans, end) = match &mut format {
                 Format::Json(json) => match queue.next(JSON_DELAY).await {

@@ -24,10 +24,6 @@ pub(crate) enum Room {
 }
 
 impl Writer {
-    pub(crate) fn len(&self) -> usize {
-        self.buffer.len()
-    }
-
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
@@ -66,7 +62,8 @@ impl Writer {
         let needed = put_varint(length as u64, &mut bytes);
         if needed != room {
             self.buffer.resize(start + needed.max(room) + length, 0);
-            self.buffer.copy_within(start + room..start + room + length, start + needed);
+            self.buffer
+                .copy_within(start + room..start + room + length, start + needed);
             self.buffer.truncate(start + needed + length);
         }
         self.buffer[start..start + needed].copy_from_slice(&bytes[..needed]);

@@ -53,7 +53,12 @@ pub(crate) enum Next {
 
 impl Queue {
     pub(crate) fn new(limits: Limits, dropped: Counter) -> Self {
-        Self { inner: Mutex::default(), wake: Notify::new(), limits, dropped }
+        Self {
+            inner: Mutex::default(),
+            wake: Notify::new(),
+            limits,
+            dropped,
+        }
     }
 
     /// Never blocks, never fails: what does not fit is counted.
@@ -68,10 +73,15 @@ impl Queue {
         }
         let before = inner.spans.len();
         inner.since.get_or_insert_with(Instant::now);
-        inner.bytes += spans.iter().map(|(span, _)| held_bytes(span)).sum::<usize>();
+        inner.bytes += spans
+            .iter()
+            .map(|(span, _)| held_bytes(span))
+            .sum::<usize>();
         inner.spans.extend(spans);
         while inner.bytes > self.limits.bytes || inner.spans.len() > self.limits.spans {
-            let Some((span, _)) = inner.spans.pop_front() else { break };
+            let Some((span, _)) = inner.spans.pop_front() else {
+                break;
+            };
             inner.bytes = inner.bytes.saturating_sub(held_bytes(&span));
             self.dropped.add(1);
         }
@@ -93,7 +103,11 @@ impl Queue {
                     || due.is_some_and(|due| due <= Instant::now());
                 if ready {
                     let batch = inner.take(self.limits.batch);
-                    return if batch.is_empty() { Next::End } else { Next::Batch(batch) };
+                    return if batch.is_empty() {
+                        Next::End
+                    } else {
+                        Next::Batch(batch)
+                    };
                 }
                 due
             };
@@ -137,6 +151,10 @@ fn held_bytes(span: &Span) -> usize {
     let exchange = &span.exchange;
     let optional = [&exchange.host, &exchange.user_agent, &span.trace_state];
     let optional: usize = optional.into_iter().flatten().map(bytes::Bytes::len).sum();
-    let headers: usize = exchange.headers.iter().map(|(_, value)| value.len() + 40).sum();
+    let headers: usize = exchange
+        .headers
+        .iter()
+        .map(|(_, value)| value.len() + 40)
+        .sum();
     size_of::<Finished>() + exchange.method.len() + exchange.target.len() + optional + headers
 }

@@ -67,11 +67,18 @@ impl Pattern {
             return Err(format!("a route pattern begins with `/`: `{text}`"));
         };
         let segments: Vec<Segment> = path.split('/').map(Segment::parse).collect();
-        let early = segments.iter().rev().skip(1).any(|segment| *segment == Segment::Rest);
+        let early = segments
+            .iter()
+            .rev()
+            .skip(1)
+            .any(|segment| *segment == Segment::Rest);
         if early {
             return Err(format!("`*` may only end a route pattern: `{text}`"));
         }
-        Ok(Self { text: text.to_owned(), segments })
+        Ok(Self {
+            text: text.to_owned(),
+            segments,
+        })
     }
 
     fn matches(&self, path: &str) -> bool {
@@ -111,7 +118,11 @@ fn generalise(path: &str, route: &mut String) {
             route.push('*');
             return;
         }
-        route.push_str(if is_identifier(segment) { "{id}" } else { segment });
+        route.push_str(if is_identifier(segment) {
+            "{id}"
+        } else {
+            segment
+        });
     }
 }
 
@@ -125,8 +136,13 @@ fn is_identifier(segment: &str) -> bool {
     if digits == 0 {
         return false;
     }
-    let letters = bytes.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-    let hex = bytes.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
+    let letters = bytes
+        .iter()
+        .filter(|byte| byte.is_ascii_alphabetic())
+        .count();
+    let hex = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
     // `v1`, `http2`, `main.3f2a.js`: a word with a little number in it stays.
     letters == 0 || (hex && bytes.len() >= 8) || digits >= 4
 }
@@ -137,7 +153,10 @@ mod tests {
 
     #[track_caller]
     fn check(mode: RouteMode, patterns: &[&str], path: &str, expected: Option<&str>) {
-        let patterns = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+        let patterns = patterns
+            .iter()
+            .map(|text| Pattern::parse(text).unwrap())
+            .collect();
         let mut route = String::new();
         let found = Routes { mode, patterns }.find(path, &mut route);
         assert_eq!(found.then_some(route.as_str()), expected, "{path}");
@@ -155,7 +174,10 @@ mod tests {
             ("/cafe", "/cafe"),
             ("/a%20b", "/{id}"),
             ("/static/app.js", "/static/app.js"),
-            ("/1/2/3/4/5/6/7/8/9", "/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/*"),
+            (
+                "/1/2/3/4/5/6/7/8/9",
+                "/{id}/{id}/{id}/{id}/{id}/{id}/{id}/{id}/*",
+            ),
         ] {
             check(RouteMode::Heuristic, &[], path, Some(route));
         }
@@ -164,8 +186,18 @@ mod tests {
     #[test]
     fn patterns_come_first() {
         let patterns = ["/shop/{name}", "/files/*"];
-        check(RouteMode::Heuristic, &patterns, "/shop/tea", Some("/shop/{name}"));
-        check(RouteMode::Patterns, &patterns, "/files/a/b", Some("/files/*"));
+        check(
+            RouteMode::Heuristic,
+            &patterns,
+            "/shop/tea",
+            Some("/shop/{name}"),
+        );
+        check(
+            RouteMode::Patterns,
+            &patterns,
+            "/files/a/b",
+            Some("/files/*"),
+        );
         check(RouteMode::Patterns, &patterns, "/shop/tea/2", None);
         check(RouteMode::Patterns, &patterns, "/shop/", None);
         check(RouteMode::Off, &patterns, "/shop/tea", None);

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt::Write as _, net::SocketAddr};
 
-use weft_flow::span::{Endpoint, Http, Kind, Link, Outcome, Span};
+use weft_flow::span::{Endpoint, Http, Kind, Outcome, Span};
 use weft_proto::http1::Version;
 
 use super::route::Routes;
@@ -37,8 +37,9 @@ pub(crate) struct Describer {
     scratch: String,
 }
 
-const METHODS: [&str; 9] =
-    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+const METHODS: [&str; 9] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
 const OTHER_METHOD: &str = "_OTHER";
 const REDACTED: &str = "REDACTED";
 /// Query keys whose values are credentials (semantic conventions, `url.query`).
@@ -46,14 +47,21 @@ const SECRET_KEYS: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Si
 
 impl Describer {
     pub(crate) fn new(conventions: Conventions) -> Self {
-        Self { conventions, ..Self::default() }
+        Self {
+            conventions,
+            ..Self::default()
+        }
     }
 
     /// The span's name: `{method} {route}`, or the method alone.
     pub(crate) fn name(&mut self, span: &Span, name: &mut String) {
         let method = method(&span.exchange);
         name.clear();
-        name.push_str(if method == OTHER_METHOD { "HTTP" } else { method });
+        name.push_str(if method == OTHER_METHOD {
+            "HTTP"
+        } else {
+            method
+        });
         if span.kind == Kind::Server && self.find_route(&span.exchange) {
             name.push(' ');
             name.push_str(&self.route);
@@ -103,7 +111,7 @@ impl Describer {
             Endpoint::Unix => out.text("network.transport", "unix"),
         }
         out.int("thread.id", span.tid.into());
-        out.text("weft.link", link(span.link));
+        out.text("weft.link", span.link.name());
         let lacks = [
             ("request_head", span.partial.request_head),
             ("response_head", span.partial.response_head),
@@ -224,7 +232,9 @@ impl Describer {
     }
 
     fn find_route(&mut self, exchange: &Http) -> bool {
-        let Self { conventions, route, .. } = self;
+        let Self {
+            conventions, route, ..
+        } = self;
         match path_and_query(&text(&exchange.target)).0 {
             Some(path) => conventions.routes.find(path, route),
             None => false,
@@ -252,17 +262,10 @@ pub(crate) fn status(span: &Span) -> Status {
     }
 }
 
-pub(crate) fn link(link: Link) -> &'static str {
-    match link {
-        Link::TraceParent => "traceparent",
-        Link::WirePosition => "wire-position",
-        Link::Thread => "thread",
-        Link::None => "none",
-    }
-}
-
 fn method(exchange: &Http) -> &'static str {
-    let known = METHODS.iter().find(|name| name.as_bytes() == &*exchange.method);
+    let known = METHODS
+        .iter()
+        .find(|name| name.as_bytes() == &*exchange.method);
     known.copied().unwrap_or(OTHER_METHOD)
 }
 
@@ -280,7 +283,7 @@ pub(crate) fn path_and_query(target: &str) -> (Option<&str>, Option<&str>) {
         _ => target,
     };
     match local.split_once('?') {
-        Some((path, query)) if path.is_empty() => (Some("/"), Some(query)),
+        Some(("", query)) => (Some("/"), Some(query)),
         Some((path, query)) if path.starts_with('/') => (Some(path), Some(query)),
         None if local.starts_with('/') || local == "*" => (Some(local), None),
         _ => (None, None),
@@ -294,8 +297,13 @@ fn authority(host: &[u8]) -> (Option<Cow<'_, str>>, Option<u16>) {
         _ => host.len(),
     };
     let (name, port) = host.split_at(split);
-    let name = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")).unwrap_or(name);
-    let port = std::str::from_utf8(port).ok().and_then(|port| port.strip_prefix(':')?.parse().ok());
+    let name = name
+        .strip_prefix(b"[")
+        .and_then(|name| name.strip_suffix(b"]"))
+        .unwrap_or(name);
+    let port = std::str::from_utf8(port)
+        .ok()
+        .and_then(|port| port.strip_prefix(':')?.parse().ok());
     ((!name.is_empty()).then(|| text(name)), port)
 }
 
@@ -326,7 +334,10 @@ fn without_credentials(url: &str) -> Cow<'_, str> {
     };
     let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
     match rest[..authority_end].rfind('@') {
-        Some(at) => Cow::Owned(format!("{scheme}://{REDACTED}:{REDACTED}@{}", &rest[at + 1..])),
+        Some(at) => Cow::Owned(format!(
+            "{scheme}://{REDACTED}:{REDACTED}@{}",
+            &rest[at + 1..]
+        )),
         None => Cow::Borrowed(url),
     }
 }

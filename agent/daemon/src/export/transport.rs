@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hickory_resolver::{TokioResolver, net::NetError};
+use hickory_resolver::{ResolverBuilder, TokioResolver, net::NetError};
 use http::Uri;
 use http_body_util::Full;
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
@@ -57,7 +57,9 @@ pub(crate) fn channel(uri: Uri, otlp: &Otlp) -> Result<Channel, Error> {
         .enable_http2()
         .wrap_connector(tcp());
     let endpoint = Endpoint::from(uri).connect_timeout(CONNECT_TIMEOUT);
-    let endpoint = endpoint.user_agent(USER_AGENT).unwrap_or_else(|_| Endpoint::from_static("http://localhost"));
+    let endpoint = endpoint
+        .user_agent(USER_AGENT)
+        .unwrap_or_else(|_| Endpoint::from_static("http://localhost"));
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
@@ -98,8 +100,10 @@ fn tls(otlp: &Otlp) -> Result<ClientConfig, Error> {
         (None, None) => Ok(trusting.with_no_client_auth()),
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate)?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|source| Error::Certificate { path: key.clone(), source })?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|source| Error::Certificate {
+                path: key.clone(),
+                source,
+            })?;
             Ok(trusting.with_client_auth_cert(chain, key)?)
         }
         _ => Err(Error::HalfIdentity),
@@ -116,7 +120,10 @@ fn authorities(path: &PathBuf) -> Result<RootCertStore, Error> {
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let unreadable = |source| Error::Certificate { path: path.clone(), source };
+    let unreadable = |source| Error::Certificate {
+        path: path.clone(),
+        source,
+    };
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(unreadable)
@@ -131,11 +138,13 @@ pub(crate) struct Resolve {
 
 impl Resolve {
     fn from_system() -> Self {
-        let built = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        let built = TokioResolver::builder_tokio().and_then(ResolverBuilder::build);
         if let Err(error) = &built {
             log::debug!("names cannot be resolved: {error}");
         }
-        Self { resolver: built.ok() }
+        Self {
+            resolver: built.ok(),
+        }
     }
 }
 
@@ -158,11 +167,18 @@ impl Service<Name> for Resolve {
                     let unresolved = |error: NetError| {
                         io::Error::other(format!("`{name}` does not resolve: {error}"))
                     };
-                    resolver.lookup_ip(name).await.map_err(unresolved)?.iter().collect()
+                    resolver
+                        .lookup_ip(name)
+                        .await
+                        .map_err(unresolved)?
+                        .iter()
+                        .collect()
                 }
             };
-            let addresses: Vec<_> =
-                addresses.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
+            let addresses: Vec<_> = addresses
+                .into_iter()
+                .map(|address| SocketAddr::new(address, 0))
+                .collect();
             Ok(addresses.into_iter())
         })
     }

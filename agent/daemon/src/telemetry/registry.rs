@@ -111,11 +111,20 @@ impl Registry {
     ) -> Arc<AtomicU64> {
         let labels = owned(labels);
         let mut held = lock(&self.inner.held);
-        if let Some(known) = held.iter().find(|held| held.name == name && held.labels == labels) {
+        if let Some(known) = held
+            .iter()
+            .find(|held| held.name == name && held.labels == labels)
+        {
             return Arc::clone(&known.value);
         }
         let value = Arc::new(AtomicU64::new(0));
-        held.push(Held { name, help, kind, labels, value: Arc::clone(&value) });
+        held.push(Held {
+            name,
+            help,
+            kind,
+            labels,
+            value: Arc::clone(&value),
+        });
         value
     }
 }
@@ -149,8 +158,16 @@ impl Gathered {
         labels: Labels,
         value: f64,
     ) {
-        let new = || Family { kind, help, samples: Vec::new() };
-        self.families.entry(name).or_insert_with(new).samples.push(Sample { labels, value });
+        let new = || Family {
+            kind,
+            help,
+            samples: Vec::new(),
+        };
+        self.families
+            .entry(name)
+            .or_insert_with(new)
+            .samples
+            .push(Sample { labels, value });
     }
 }
 
@@ -159,6 +176,7 @@ impl Counter {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
     pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -168,20 +186,21 @@ impl Gauge {
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("gathered", &self.gather()).finish()
+        f.debug_struct("Registry")
+            .field("gathered", &self.gather())
+            .finish()
     }
 }
 
 fn owned(labels: &[(&'static str, &str)]) -> Labels {
-    labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+    labels
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()))
+        .collect()
 }
 
 /// Figures stay readable when a thread died over them.

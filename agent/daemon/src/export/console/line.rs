@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write as _};
 use weft_flow::span::{Endpoint, Kind, Link, Outcome, Span};
 
 use super::style::Ink;
-use crate::export::semantic::{self, link, path_and_query, text};
+use crate::export::semantic::{self, path_and_query, text};
 
 pub(super) fn kind(span: &Span) -> &'static str {
     match span.kind {
@@ -64,7 +64,11 @@ pub(super) fn evidence(span: &Span) -> String {
         ("response head", span.partial.response_head),
         ("end", span.partial.end),
     ];
-    let lacks: Vec<&str> = lacks.iter().filter(|(_, lacks)| *lacks).map(|(name, _)| *name).collect();
+    let lacks: Vec<&str> = lacks
+        .iter()
+        .filter(|(_, lacks)| *lacks)
+        .map(|(name, _)| *name)
+        .collect();
     if !lacks.is_empty() {
         let space = if words.is_empty() { "" } else { "  " };
         let _ = write!(words, "{space}partial: {}", lacks.join(", "));
@@ -103,7 +107,9 @@ pub(super) fn bar(start: f64, end: f64, width: usize) -> String {
 
 /// What came over the network must not steer the terminal.
 pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '·' } else { c })
+        .collect()
 }
 
 /// At most `width` characters.

@@ -8,7 +8,10 @@ mod line;
 mod style;
 mod tree;
 
-use std::{collections::{HashMap, HashSet}, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use weft_flow::span::Link;
@@ -41,7 +44,12 @@ const SPANS: usize = 20_000;
 
 impl Console {
     pub(super) fn new(clock: Clock, style: Style) -> Self {
-        Self { clock, style, traces: HashMap::new(), spans: 0 }
+        Self {
+            clock,
+            style,
+            traces: HashMap::new(),
+            spans: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -52,7 +60,11 @@ impl Console {
         let now = Instant::now();
         self.spans += spans.len();
         for (span, resource) in spans {
-            let new = || Gathering { spans: Vec::new(), first: now, last: now };
+            let new = || Gathering {
+                spans: Vec::new(),
+                first: now,
+                last: now,
+            };
             let trace = self.traces.entry(span.trace_id).or_insert_with(new);
             trace.last = now;
             trace.spans.push((span, resource));
@@ -71,8 +83,11 @@ impl Console {
         let due_spans: usize = due.iter().map(|id| self.traces[id].spans.len()).sum();
         let mut over = (self.spans - due_spans).saturating_sub(SPANS);
         if over > 0 {
-            let mut rest: Vec<_> =
-                self.traces.iter().filter(|(id, _)| !due.contains(id)).collect();
+            let mut rest: Vec<_> = self
+                .traces
+                .iter()
+                .filter(|(id, _)| !due.contains(id))
+                .collect();
             rest.sort_by_key(|(_, trace)| trace.last);
             for (id, trace) in rest {
                 if over == 0 {
@@ -82,16 +97,16 @@ impl Console {
                 due.push(*id);
             }
         }
-        self.show(due)
+        self.show(&due)
     }
 
     /// All that is left.
     pub(super) fn rest(&mut self) -> (String, usize) {
-        let all = self.traces.keys().copied().collect();
-        self.show(all)
+        let all: Vec<TraceId> = self.traces.keys().copied().collect();
+        self.show(&all)
     }
 
-    fn show(&mut self, due: Vec<TraceId>) -> (String, usize) {
+    fn show(&mut self, due: &[TraceId]) -> (String, usize) {
         self.clock.refresh();
         let mut traces: Vec<Gathering> =
             due.iter().filter_map(|id| self.traces.remove(id)).collect();
@@ -122,6 +137,10 @@ impl Gathering {
     }
 
     fn start_ns(&self) -> u64 {
-        self.spans.iter().map(|(span, _)| span.start_ns).min().unwrap_or(0)
+        self.spans
+            .iter()
+            .map(|(span, _)| span.start_ns)
+            .min()
+            .unwrap_or(0)
     }
 }

@@ -16,7 +16,6 @@ pub(crate) struct Style {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ink {
-    Plain,
     Bold,
     Dim,
     Green,
@@ -37,18 +36,28 @@ impl Style {
     pub(crate) fn of_stdout() -> Self {
         let terminal = io::stdout().is_terminal();
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let width = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col.into());
+        let width =
+            rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col.into());
         let width = if width == 0 { USUAL_WIDTH } else { width };
-        Self { colour: terminal && !refused, width: width.max(LEAST_WIDTH) }
+        Self {
+            colour: terminal && !refused,
+            width: width.max(LEAST_WIDTH),
+        }
     }
 
     #[cfg(test)]
     pub(super) fn plain(width: usize) -> Self {
-        Self { colour: false, width }
+        Self {
+            colour: false,
+            width,
+        }
     }
 
     pub(super) fn paint<T: fmt::Display>(self, ink: Ink, text: T) -> Painted<T> {
-        Painted { code: self.colour.then(|| ink.code()).flatten(), text }
+        Painted {
+            code: self.colour.then(|| ink.code()),
+            text,
+        }
     }
 }
 
@@ -60,16 +69,15 @@ impl Ink {
         Self::Service(SERVICES[index as usize])
     }
 
-    fn code(self) -> Option<u8> {
+    fn code(self) -> u8 {
         match self {
-            Self::Plain => None,
-            Self::Bold => Some(1),
-            Self::Dim => Some(2),
-            Self::Green => Some(32),
-            Self::Yellow => Some(33),
-            Self::Red => Some(31),
-            Self::Cyan => Some(36),
-            Self::Service(code) => Some(code),
+            Self::Bold => 1,
+            Self::Dim => 2,
+            Self::Green => 32,
+            Self::Yellow => 33,
+            Self::Red => 31,
+            Self::Cyan => 36,
+            Self::Service(code) => code,
         }
     }
 }

@@ -76,10 +76,12 @@ fn heading(
     text: &mut String,
 ) {
     let services: HashSet<&str> = rows.iter().map(|row| row.service.as_str()).collect();
-    let errors = rows.iter().filter(|row| status(row.span) == Status::Error).count();
-    let plural = |count: usize, noun: &str| {
-        format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-    };
+    let errors = rows
+        .iter()
+        .filter(|row| status(row.span) == Status::Error)
+        .count();
+    let plural =
+        |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let request = line::request(root.span);
     let _ = write!(
         text,
@@ -119,14 +121,19 @@ impl Columns {
     }
 
     fn write(&self, row: &Row<'_>, style: Style, text: &mut String) {
-        let Row { branch, span, service } = row;
+        let Row {
+            branch,
+            span,
+            service,
+        } = row;
         let room = self.service.saturating_sub(branch.chars().count());
         let name = line::shortened(service, room.max(1));
         let padding = room.saturating_sub(name.chars().count());
         let request = line::request(span);
         let request = line::shortened(&request, self.request);
         let (outcome, ink) = line::outcome(span);
-        let share = |ns: u64| ns.saturating_sub(self.start_ns) as f64 / self.length_ns.max(1) as f64;
+        let share =
+            |ns: u64| ns.saturating_sub(self.start_ns) as f64 / self.length_ns.max(1) as f64;
         let bar = line::bar(share(span.start_ns), share(span.end_ns), self.bar);
         let gap = self.bar.saturating_sub(bar.chars().count());
         let evidence = line::evidence(span);
@@ -142,7 +149,14 @@ impl Columns {
             request,
             style.paint(ink, format_args!("{outcome:OUTCOME_WIDTH$}")),
             duration,
-            style.paint(if ink == Ink::Red { Ink::Red } else { Ink::of_service(service) }, bar),
+            style.paint(
+                if ink == Ink::Red {
+                    Ink::Red
+                } else {
+                    Ink::of_service(service)
+                },
+                bar
+            ),
             "",
             style.paint(Ink::Dim, evidence),
             width = self.request,
@@ -176,13 +190,25 @@ fn rows(spans: &[Finished]) -> Vec<Row<'_>> {
             if !shown.insert(span) {
                 continue;
             }
-            rows.push(Row { branch, span, service: service(resource) });
+            rows.push(Row {
+                branch,
+                span,
+                service: service(resource),
+            });
             let own = children.remove(&span.span_id).unwrap_or_default();
             let deep = below.chars().count() / 2 >= DEEPEST;
             for (index, child) in own.iter().enumerate().rev() {
                 let last = index + 1 == own.len();
-                let (corner, line) = if last { ("└ ", "  ") } else { ("├ ", "│ ") };
-                let next = if deep { below.clone() } else { format!("{below}{line}") };
+                let (corner, line) = if last {
+                    ("└ ", "  ")
+                } else {
+                    ("├ ", "│ ")
+                };
+                let next = if deep {
+                    below.clone()
+                } else {
+                    format!("{below}{line}")
+                };
                 stack.push((child, format!("{below}{corner}"), next));
             }
         }
@@ -250,8 +276,14 @@ mod tests {
         ];
         let text = shown(&spans, 120);
         let (heading, rest) = text.split_once('\n').unwrap();
-        assert!(heading.starts_with("GET /checkout  48.0 ms  5 spans  3 services  2 errors  "), "{heading}");
-        assert!(heading.ends_with("Z  07070707070707070707070707070707"), "{heading}");
+        assert!(
+            heading.starts_with("GET /checkout  48.0 ms  5 spans  3 services  2 errors  "),
+            "{heading}"
+        );
+        assert!(
+            heading.ends_with("Z  07070707070707070707070707070707"),
+            "{heading}"
+        );
         let expected = [
             "edge      server  GET /checkout             200     48.0 ms  ████████████████████████████████",
             "├ edge    client  GET shop.test:8080/items  200     18.0 ms   ████████████▍                    thread",
@@ -277,7 +309,11 @@ mod tests {
         ];
         let text = shown(&spans, 80);
         for path in ["/a", "/b", "/c"] {
-            let lines = text.lines().skip(1).filter(|line| line.contains(path)).count();
+            let lines = text
+                .lines()
+                .skip(1)
+                .filter(|line| line.contains(path))
+                .count();
             assert_eq!(lines, 1, "{text}");
         }
     }

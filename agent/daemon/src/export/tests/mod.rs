@@ -1,6 +1,7 @@
 //! What an exporter sends is what a collector understands.
 
 mod collector;
+mod metrics;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -44,7 +45,10 @@ pub(crate) fn span(kind: Kind) -> Span {
         kind,
         link: Link::None,
         partial: Partial::default(),
-        process: Process { tgid: 4711, generation: 0 },
+        process: Process {
+            tgid: 4711,
+            generation: 0,
+        },
         tid: 4712,
         start_ns,
         end_ns: start_ns + 12_000_000,
@@ -74,14 +78,19 @@ pub(crate) fn resource(service: &str) -> Arc<Resource> {
 
 fn conventions() -> Conventions {
     Conventions {
-        routes: Routes { mode: RouteMode::Heuristic, patterns: Vec::new() },
+        routes: Routes {
+            mode: RouteMode::Heuristic,
+            patterns: Vec::new(),
+        },
         header_keys: vec!["http.request.header.x-tenant".to_owned()],
     }
 }
 
 fn encode(spans: &[Finished]) -> Vec<ResourceSpans> {
     let bytes = Encoder::new(conventions(), Clock::start()).encode(spans);
-    ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap().resource_spans
+    ExportTraceServiceRequest::decode(bytes.as_slice())
+        .unwrap()
+        .resource_spans
 }
 
 fn encode_one(span: Span) -> opentelemetry_proto::tonic::trace::v1::Span {
@@ -105,14 +114,21 @@ fn flat(attributes: &[KeyValue]) -> Vec<(String, String)> {
     };
     attributes
         .iter()
-        .map(|pair| (pair.key.clone(), text(pair.value.as_ref().unwrap().value.as_ref().unwrap())))
+        .map(|pair| {
+            (
+                pair.key.clone(),
+                text(pair.value.as_ref().unwrap().value.as_ref().unwrap()),
+            )
+        })
         .collect()
 }
 
 #[track_caller]
 fn check_attributes(span: Span, expected: &[(&str, &str)]) {
-    let expected: Vec<_> =
-        expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
     assert_eq!(flat(&encode_one(span).attributes), expected);
 }
 
@@ -121,9 +137,15 @@ fn server_span() {
     let encoded = encode_one(span(Kind::Server));
     assert_eq!(encoded.name, "GET /users/{id}");
     assert_eq!(encoded.kind(), SpanKind::Server);
-    assert_eq!(encoded.end_time_unix_nano - encoded.start_time_unix_nano, 12_000_000);
+    assert_eq!(
+        encoded.end_time_unix_nano - encoded.start_time_unix_nano,
+        12_000_000
+    );
     assert_eq!((encoded.flags, encoded.status), (1, None));
-    assert_eq!((encoded.trace_id, encoded.span_id), (vec![7; 16], vec![9; 8]));
+    assert_eq!(
+        (encoded.trace_id, encoded.span_id),
+        (vec![7; 16], vec![9; 8])
+    );
     assert!(encoded.parent_span_id.is_empty());
     check_attributes(
         span(Kind::Server),
@@ -164,9 +186,16 @@ fn failed_client_span() {
     span.exchange.response_body = None;
     span.parent = Some(SpanId([3; 8]));
     span.link = Link::Thread;
-    span.partial = Partial { request_head: true, response_head: false, end: true };
+    span.partial = Partial {
+        request_head: true,
+        response_head: false,
+        end: true,
+    };
     let encoded = encode_one(span.clone());
-    assert_eq!((encoded.name.as_str(), encoded.kind()), ("HTTP", SpanKind::Client));
+    assert_eq!(
+        (encoded.name.as_str(), encoded.kind()),
+        ("HTTP", SpanKind::Client)
+    );
     assert_eq!(encoded.flags, 0x101);
     assert_eq!(encoded.parent_span_id, [3; 8]);
     assert_eq!(encoded.status.unwrap().code(), StatusCode::Error);
@@ -196,7 +225,12 @@ fn status_rules() {
         (Kind::Server, Some(404), Outcome::Complete, None),
         (Kind::Client, Some(404), Outcome::Complete, Some("404")),
         (Kind::Server, Some(503), Outcome::Complete, Some("503")),
-        (Kind::Server, Some(200), Outcome::ConnectionClosed, Some("connection_closed")),
+        (
+            Kind::Server,
+            Some(200),
+            Outcome::ConnectionClosed,
+            Some("connection_closed"),
+        ),
         (Kind::Client, None, Outcome::Timeout, Some("timeout")),
         (Kind::Client, Some(101), Outcome::Upgraded, None),
     ] {
@@ -206,7 +240,11 @@ fn status_rules() {
         let encoded = encode_one(span);
         let attributes = flat(&encoded.attributes);
         let reason = attributes.iter().find(|(key, _)| key == "error.type");
-        assert_eq!(reason.map(|(_, value)| value.as_str()), expected, "{kind:?} {status:?}");
+        assert_eq!(
+            reason.map(|(_, value)| value.as_str()),
+            expected,
+            "{kind:?} {status:?}"
+        );
         assert_eq!(encoded.status.is_some(), expected.is_some());
     }
 }
@@ -216,16 +254,34 @@ fn targets() {
     for (kind, target, key, expected) in [
         (Kind::Server, "*", "url.path", Some("*")),
         (Kind::Server, "http://a.test?x=1", "url.path", Some("/")),
-        (Kind::Server, "http://a.test/b?x=1", "url.query", Some("x=1")),
+        (
+            Kind::Server,
+            "http://a.test/b?x=1",
+            "url.query",
+            Some("x=1"),
+        ),
         (Kind::Server, "a.test:443", "url.path", None),
-        (Kind::Client, "http://u:p@a.test/b", "url.full", Some("http://REDACTED:REDACTED@a.test/b")),
+        (
+            Kind::Client,
+            "http://u:p@a.test/b",
+            "url.full",
+            Some("http://REDACTED:REDACTED@a.test/b"),
+        ),
         (Kind::Client, "a.test:443", "url.full", None),
-        (Kind::Client, "/\u{e4}", "url.full", Some("http://shop.test:8080/\u{e4}")),
+        (
+            Kind::Client,
+            "/\u{e4}",
+            "url.full",
+            Some("http://shop.test:8080/\u{e4}"),
+        ),
     ] {
         let mut span = span(kind);
         span.exchange.target = Bytes::copy_from_slice(target.as_bytes());
         let attributes = flat(&encode_one(span).attributes);
-        let found = attributes.iter().find(|(held, _)| held == key).map(|(_, value)| value.as_str());
+        let found = attributes
+            .iter()
+            .find(|(held, _)| held == key)
+            .map(|(_, value)| value.as_str());
         assert_eq!(found, expected, "{target}");
     }
 }
@@ -238,7 +294,9 @@ fn hostile_bytes_stay_text() {
     span.exchange.user_agent = Some(Bytes::from(vec![0xff; 20_000]));
     span.trace_state = Some(Bytes::from_static(b"a=\xff"));
     let encoded = encode_one(span);
-    let agent = flat(&encoded.attributes).into_iter().find(|(key, _)| key == "user_agent.original");
+    let agent = flat(&encoded.attributes)
+        .into_iter()
+        .find(|(key, _)| key == "user_agent.original");
     assert_eq!(agent.unwrap().1.len(), 60_000);
 }
 
@@ -246,14 +304,25 @@ fn hostile_bytes_stay_text() {
 fn one_request_carries_many_resources() {
     let (cart, till) = (resource("cart"), resource("till"));
     let spans: Vec<Finished> = (0..3000)
-        .map(|index| (span(Kind::Server), Arc::clone(if index % 3 == 0 { &cart } else { &till })))
+        .map(|index| {
+            (
+                span(Kind::Server),
+                Arc::clone(if index % 3 == 0 { &cart } else { &till }),
+            )
+        })
         .collect();
     let groups = encode(&spans);
-    let counts: Vec<usize> = groups.iter().map(|group| group.scope_spans[0].spans.len()).collect();
+    let counts: Vec<usize> = groups
+        .iter()
+        .map(|group| group.scope_spans[0].spans.len())
+        .collect();
     assert_eq!(counts, [1000, 2000]);
     let resource = flat(&groups[1].resource.as_ref().unwrap().attributes);
     assert_eq!(resource[0], ("service.name".to_owned(), "till".to_owned()));
-    assert_eq!(groups[0].scope_spans[0].scope.as_ref().unwrap().name, "weft");
+    assert_eq!(
+        groups[0].scope_spans[0].scope.as_ref().unwrap().name,
+        "weft"
+    );
 }
 
 #[test]
@@ -263,7 +332,10 @@ fn json_says_the_same_as_protobuf() {
     child.exchange.status = Some(500);
     child.trace_state = Some(Bytes::from_static(b"a=1"));
     child.partial.end = true;
-    let spans = [(span(Kind::Server), resource("cart")), (child, resource("till"))];
+    let spans = [
+        (span(Kind::Server), resource("cart")),
+        (child, resource("till")),
+    ];
     let clock = Clock::start;
     let line = JsonLines::new(conventions(), clock()).line(&spans);
     assert!(line.ends_with("]}\n") && line.matches('\n').count() == 1);
@@ -286,8 +358,9 @@ fn json_says_the_same_as_protobuf() {
 #[ignore = "a measurement"]
 fn encoding_cost() {
     let resource = resource("shop");
-    let spans: Vec<Finished> =
-        (0..2048).map(|_| (span(Kind::Server), Arc::clone(&resource))).collect();
+    let spans: Vec<Finished> = (0..2048)
+        .map(|_| (span(Kind::Server), Arc::clone(&resource)))
+        .collect();
     let mut encoder = Encoder::new(conventions(), Clock::start());
     let rounds = 200;
     let start = std::time::Instant::now();
