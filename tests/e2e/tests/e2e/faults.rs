@@ -1,12 +1,13 @@
 //! When things go wrong, the traced programs do not notice and every loss is counted.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use weft_e2e::raw::{Client, Server};
 use weft_e2e::{Behaviour, Scene, Sink, Weft, WeftCommand, on_scene};
-use weft_workloads::Group;
 use weft_workloads::programs::{Nginx, wrk};
+use weft_workloads::{Group, free_port};
 
 #[test]
 fn the_receiver_comes_later() -> Result<()> {
@@ -59,11 +60,16 @@ fn a_slow_receiver_costs_counted_spans_and_nothing_else() -> Result<()> {
         scene
             .sink
             .behave(Behaviour::Stall(Duration::from_millis(500)));
-        let (weft, metrics) = with_metrics(scene, &[])?;
+        let (weft, metrics) = with_metrics(scene, "batch:\n  queue_bytes: 256KiB\n")?;
         load(scene, &server.url(), 5)?;
         scene.sink.behave(Behaviour::Accept);
-        std::thread::sleep(Duration::from_secs(3));
-        metrics.balanced()?;
+        let figures = metrics.balanced()?;
+        let dropped = figures.sum("weft_spans_dropped_total", "otlp");
+        ensure!(
+            dropped > 0.0,
+            "nothing was dropped: the receiver was not slow enough:\n{}",
+            figures.0
+        );
         let resident = resident_kilobytes(weft.pid())?;
         ensure!(resident < 200_000, "{resident} kB resident");
         weft.stop()?;
@@ -77,10 +83,16 @@ fn a_full_ring_loses_counted_spans_and_nothing_else() -> Result<()> {
         let server = scene
             .workloads
             .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
-        let (weft, metrics) = with_metrics(scene, &["--ring-bytes", "65536"])?;
+        let (weft, metrics) = with_metrics(scene, "kernel:\n  ring_bytes: 4KiB\n")?;
         load(scene, &server.url(), 4)?;
-        std::thread::sleep(Duration::from_secs(2));
-        metrics.balanced()?;
+        let figures = metrics.balanced()?;
+        ensure!(
+            figures.kernel("calls_ring_full") > 0.0,
+            "the ring was never full:\n{}",
+            figures.0
+        );
+        let exported = figures.sum("weft_spans_exported_total", "otlp");
+        equal("spans", scene.sink.received() as f64, exported)?;
         weft.stop()?;
         Ok(())
     })
@@ -176,57 +188,107 @@ fn load(scene: &Scene, url: &str, seconds: u32) -> Result<()> {
 
 /// weft's own figures, in Prometheus' form.
 struct Metrics {
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 }
 
-fn with_metrics(scene: &Scene, arguments: &[&str]) -> Result<(Weft, Metrics)> {
-    let address = std::net::SocketAddr::from((
-        [127, 0, 0, 1],
-        weft_workloads::free_port([127, 0, 0, 1].into())?,
-    ));
+/// weft with its own figures to be read, and more configuration.
+fn with_metrics(scene: &Scene, configuration: &str) -> Result<(Weft, Metrics)> {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port([127, 0, 0, 1].into())?));
+    let file = std::env::temp_dir().join(format!("{}.yaml", scene.tag));
+    std::fs::write(
+        &file,
+        format!("metrics:\n  listen: {address}\n{configuration}"),
+    )?;
     let weft = scene
         .weft()?
-        .args(["--metrics-listen", &address.to_string()])
-        .args(arguments.iter().copied())
-        .start()?;
-    Ok((weft, Metrics { address }))
+        .args(["--config", &file.display().to_string()])
+        .start();
+    std::fs::remove_file(&file)?;
+    Ok((weft?, Metrics { address }))
 }
 
 impl Metrics {
-    /// Sum over all label sets of one metric.
-    fn sum(text: &str, name: &str) -> f64 {
-        let value = |line: &str| {
-            let rest = line.strip_prefix(name)?;
-            rest.starts_with(['{', ' '])
-                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
-        };
-        text.lines().filter_map(value).sum()
-    }
-
-    fn read(&self) -> Result<String> {
+    fn read(&self) -> Result<Figures> {
         let mut client = Client::connect(self.address)?;
         let answer = client
-            .send("GET /metrics HTTP/1.0\r\n\r\n")?
+            .send("GET /metrics HTTP/1.1\r\nHost: weft\r\nConnection: close\r\n\r\n")?
             .read_to_end()?;
-        String::from_utf8(answer).context("metrics are no text")
+        Ok(Figures(
+            String::from_utf8(answer).context("metrics are no text")?,
+        ))
     }
 
-    /// seen = exported + dropped, whatever the reasons.
-    fn balanced(&self) -> Result<()> {
-        let text = self.read()?;
-        let [seen, exported, dropped] = [
-            "weft_spans_seen_total",
-            "weft_spans_exported_total",
-            "weft_spans_dropped_total",
-        ]
-        .map(|name| Self::sum(&text, name));
-        ensure!(seen > 0.0, "no figures:\n{text}");
-        ensure!(
-            (seen - exported - dropped).abs() < 0.5,
-            "{seen} seen, {exported} exported, {dropped} dropped:\n{text}"
-        );
-        Ok(())
+    /// Waits until everything that was seen has left or is counted as lost, at each station.
+    fn balanced(&self) -> Result<Figures> {
+        const LIMIT: Duration = Duration::from_secs(20);
+        let begin = Instant::now();
+        loop {
+            let figures = self.read()?;
+            match figures.balanced() {
+                Ok(()) => return Ok(figures),
+                Err(error) if begin.elapsed() > LIMIT => return Err(error.context(figures.0)),
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
     }
+}
+
+/// One reading.
+struct Figures(String);
+
+impl Figures {
+    /// Sum over all label sets that hold this piece of text.
+    fn sum(&self, name: &str, label: &str) -> f64 {
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            (rest.starts_with(['{', ' ']) && rest.contains(label))
+                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        };
+        self.0.lines().filter_map(value).sum()
+    }
+
+    fn kernel(&self, event: &str) -> f64 {
+        self.sum("weft_kernel_events_total", &format!("\"{event}\""))
+    }
+
+    /// seen = passed on + dropped, by whatever reason.
+    fn balanced(&self) -> Result<()> {
+        let outcomes = [
+            "calls_recorded",
+            "calls_muted",
+            "calls_skipped",
+            "calls_sampled_out",
+            "calls_ring_full",
+        ];
+        equal(
+            "calls",
+            self.kernel("calls_seen"),
+            outcomes.iter().map(|outcome| self.kernel(outcome)).sum(),
+        )?;
+        let emitted = self.sum("weft_flow_spans_emitted_total", "");
+        let open = self.sum("weft_flow_spans_open_total", "");
+        let unfinished = self.sum("weft_flow_spans_dropped_total", "");
+        equal(
+            "requests",
+            self.sum("weft_flow_requests_total", ""),
+            emitted + open + unfinished,
+        )?;
+        let exported = self.sum("weft_spans_exported_total", "otlp");
+        equal(
+            "spans",
+            emitted,
+            exported + self.sum("weft_spans_dropped_total", "otlp"),
+        )
+    }
+}
+
+fn equal(what: &str, seen: f64, accounted: f64) -> Result<()> {
+    ensure!(seen > 0.0, "no {what} were seen");
+    ensure!(
+        (seen - accounted).abs() < 0.5,
+        "{seen} {what} seen, {accounted} accounted for"
+    );
+    Ok(())
 }
 
 fn resident_kilobytes(pid: u32) -> Result<u64> {
