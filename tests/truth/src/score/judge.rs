@@ -1,5 +1,6 @@
 //! One request on trial.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::{Fault, Row, Score, Tally, hex, matching};
@@ -11,6 +12,8 @@ pub(super) struct Judge<'a> {
     pub(super) id: RequestId,
     pub(super) request: &'a Request,
     pub(super) exchanges: &'a [Exchange],
+    /// All spans of the run, to name a wrong parent.
+    pub(super) by_id: &'a HashMap<&'a [u8], &'a Span>,
     pub(super) score: &'a mut Score,
 }
 
@@ -149,7 +152,11 @@ impl Judge<'_> {
         let (kind, process, path) = (exchange.kind, exchange.process, &exchange.path);
         let (method, status) = (&exchange.method, exchange.status);
         let place = self.place();
-        let seen = span.map_or_else(|| "no span".to_owned(), |span| self.show(span));
+        let mut seen = span.map_or_else(|| "no span".to_owned(), |span| self.show(span));
+        let parent = span.and_then(|span| self.by_id.get(span.parent.as_deref()?));
+        if let (Fault::WrongLink, Some(parent)) = (fault, parent) {
+            seen = format!("{seen}\n    its parent: {}", self.show(parent));
+        }
         let scenario = self.request.cell.scenario;
         self.score.example(fault, scenario, || {
             format!("{place} {kind} {name} {process:?} {method} {path} {status:?}: {seen}")
@@ -173,13 +180,20 @@ impl Judge<'_> {
         )
     }
 
+    /// Milliseconds since the driver sent the request.
+    fn after_sent(&self, time_ns: u64) -> f64 {
+        (i128::from(time_ns) - i128::from(unix_ns(Some(self.request.sent)))) as f64 / 1e6
+    }
+
     fn show(&self, span: &Span) -> String {
         let kind = span
             .kind
             .map_or_else(|| "other".to_owned(), |kind| kind.to_string());
         format!(
-            "span {} {kind} `{}` pid {:?} {} {} {:?} parent {} trace {} {}",
+            "span {} {:+.1}..{:+.1} ms {kind} `{}` pid {:?} {} {} {:?} parent {} trace {} {}",
             hex(&span.span_id),
+            self.after_sent(span.start_ns),
+            self.after_sent(span.end_ns),
             span.service,
             span.pid,
             span.method.as_deref().unwrap_or("-"),

@@ -64,7 +64,9 @@ const EXAMPLES: usize = 2;
 pub fn score(truth: &Truth, spans: &[Span]) -> Score {
     let mut score = Score::default();
     let mut by_request: HashMap<RequestId, Vec<&Span>> = HashMap::new();
+    let mut by_id: HashMap<&[u8], &Span> = HashMap::new();
     for span in spans {
+        by_id.insert(&span.span_id, span);
         match truth.ids.find(&span.target) {
             Some(id) if (id.0 as usize) < truth.requests.len() => {
                 by_request.entry(id).or_default().push(span);
@@ -83,6 +85,7 @@ pub fn score(truth: &Truth, spans: &[Span]) -> Score {
             id,
             request,
             exchanges,
+            by_id: &by_id,
             score: &mut score,
         }
         .judge(found);
