@@ -38,7 +38,7 @@ struct Arguments {
     #[arg(long, default_value = "grpc", value_parser = ["grpc", "http/protobuf"])]
     protocol: String,
     /// Time for the agent to export, between the last request and SIGTERM.
-    #[arg(long, default_value_t = 1.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 0.5, value_name = "SECONDS")]
     linger: f64,
     /// A fifth of the requests, for every change.
     #[arg(long)]

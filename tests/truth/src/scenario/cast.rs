@@ -113,6 +113,8 @@ impl Casting<'_> {
         let nginx_sync = self.add("nginx", Interleaved, Role::Proxy { to: sync }, &program)?;
         let program = HaProxy::before(&self.url(puma));
         let haproxy_puma = self.add("haproxy", Interleaved, Role::Proxy { to: puma }, &program)?;
+        // HAProxy keeps as many connections behind it, and Puma has few threads for them.
+        self.limits(haproxy_puma).kept = 8;
         let program = HaProxy::before(&self.url(go));
         let haproxy_go = self.add("haproxy", Interleaved, Role::Proxy { to: go }, &program)?;
         let program = by_nginx(threads, &self);
