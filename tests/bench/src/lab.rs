@@ -12,13 +12,22 @@ use weft_workloads::{Group, Running, Workloads, free_port, programs::Nginx};
 
 use crate::samples::Samples;
 use crate::sink::{Counts, Sink};
+use crate::watch::cpu::Cpu;
 use crate::watch::prometheus::OwnFigures;
 
 pub(crate) struct Lab {
     pub(crate) workloads: Workloads,
     pub(crate) nginx: Running,
-    /// Seconds from each start of weft to `weft: ready`.
-    ready: RefCell<Samples>,
+    starts: RefCell<Starts>,
+}
+
+/// Seconds of each start of weft.
+#[derive(Clone, Default)]
+pub(crate) struct Starts {
+    /// To `weft: ready`.
+    pub(crate) ready: Samples,
+    /// CPU time of weft until then: hardly changed by others at work on the machine.
+    pub(crate) cpu: Samples,
 }
 
 /// What runs beside the work.
@@ -51,7 +60,7 @@ impl Lab {
         Ok(Self {
             workloads,
             nginx,
-            ready: RefCell::default(),
+            starts: RefCell::default(),
         })
     }
 
@@ -65,14 +74,15 @@ impl Lab {
     /// Starts weft and waits until it is ready; the receiver notes spans that hold `mark`.
     pub(crate) fn trace(&self, sampler: Sampler, mark: Option<&str>) -> Result<Traced> {
         let traced = Traced::start(sampler, mark)?;
-        self.ready
-            .borrow_mut()
-            .push(traced.weft.ready_after.as_secs_f64());
+        let cpu = Cpu::of(traced.pid())?.time();
+        let mut starts = self.starts.borrow_mut();
+        starts.ready.push(traced.weft.ready_after.as_secs_f64());
+        starts.cpu.push(cpu.as_secs_f64());
         Ok(traced)
     }
 
-    pub(crate) fn ready(&self) -> Samples {
-        self.ready.borrow().clone()
+    pub(crate) fn starts(&self) -> Starts {
+        self.starts.borrow().clone()
     }
 }
 
@@ -108,8 +118,12 @@ impl Traced {
         self.weft.pid()
     }
 
-    pub(crate) fn figures(&self) -> Result<OwnFigures> {
-        OwnFigures::scrape(self.metrics)
+    /// Empty where weft does not tell: what it loses is then not known, all else is.
+    pub(crate) fn figures(&self) -> OwnFigures {
+        OwnFigures::scrape(self.metrics).unwrap_or_else(|error| {
+            eprintln!("    {error:#}");
+            OwnFigures::default()
+        })
     }
 
     /// Waits for what is still on its way to the receiver.

@@ -38,6 +38,14 @@ impl Samples {
             .collect()
     }
 
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .map(|(one, other)| one + other)
+            .collect()
+    }
+
     /// Pair by pair: `self` less `base`.
     pub(crate) fn less(&self, base: &Self) -> Self {
         self.0

@@ -112,8 +112,4 @@ impl Counts {
     pub(crate) fn total(&self) -> u64 {
         self.spans.values().sum()
     }
-
-    pub(crate) fn of(&self, service: &str) -> u64 {
-        self.spans.get(service).copied().unwrap_or_default()
-    }
 }

@@ -10,8 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::samples::Samples;
+
 /// Each round trip is two sends and two receives.
-pub(crate) const CALLS_PER_ROUND: u64 = 4;
+const CALLS_PER_ROUND: f64 = 4.0;
+
+const BATCH: u32 = 32;
 
 /// Long enough to be recognised as nothing that is known.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -35,8 +39,8 @@ pub(crate) enum Ends {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Figures {
-    pub(crate) rounds: u64,
-    pub(crate) elapsed_ns: u64,
+    /// Median of the batches: a batch is shorter than a time slice, so most are not disturbed by others.
+    pub(crate) round_ns: f64,
 }
 
 pub(crate) fn run(ends: Ends, duration: Duration) -> Result<Figures> {
@@ -91,32 +95,30 @@ fn play(duration: Duration, mut round: impl FnMut() -> io::Result<()>) -> io::Re
     while begun.elapsed() < WARM_UP {
         round()?;
     }
-    let mut rounds = 0;
+    let mut batches = Vec::new();
     let begun = Instant::now();
-    loop {
+    while begun.elapsed() < duration {
         // Looking at the clock each time would be part of the figure.
-        for _ in 0..64 {
+        let batch = Instant::now();
+        for _ in 0..BATCH {
             round()?;
         }
-        rounds += 64;
-        let elapsed = begun.elapsed();
-        if elapsed >= duration {
-            return Ok(Figures {
-                rounds,
-                elapsed_ns: elapsed.as_nanos() as u64,
-            });
-        }
+        batches.push(batch.elapsed().as_nanos() as f64 / f64::from(BATCH));
     }
+    let batches: Samples = batches.into_iter().collect();
+    Ok(Figures {
+        round_ns: batches.quantile(0.5).unwrap_or_default(),
+    })
 }
 
 // === impl Figures ===
 
 impl Figures {
     pub(crate) fn ns_per_call(&self) -> f64 {
-        self.elapsed_ns as f64 / (self.rounds * CALLS_PER_ROUND) as f64
+        self.round_ns / CALLS_PER_ROUND
     }
 
     pub(crate) fn rounds_per_second(&self) -> f64 {
-        self.rounds as f64 / self.elapsed_ns as f64 * 1e9
+        1e9 / self.round_ns
     }
 }

@@ -1,14 +1,16 @@
 //! Nanoseconds of each kernel program as the kernel counts them, less those of an empty program at the same hook.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::lab::{Lab, Sampler};
 use crate::load::pingpong::{self, Ends};
 use crate::load::wrk;
 use crate::plan::Plan;
 use crate::report::{Cell, Report, Table};
+use crate::samples::Samples;
 use crate::watch::empty::EmptyPrograms;
 use crate::watch::kernel::{Objects, Program, Statistics};
 
@@ -20,6 +22,12 @@ enum Load {
     Nginx,
     PingPong,
 }
+
+/// Of time in which runs are counted: others that interrupt spoil some, not all.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Fewer runs in a slice say nothing.
+const BUSY: u64 = 200;
 
 /// The hooks that every socket call passes; the others are rare.
 const SOCKET_CALLS: [&str; 6] = [
@@ -36,7 +44,13 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     let mut table = Table::new(
         "own time of the kernel programs",
         &[
-            "", "runs", "runs/s", "ns/run", "empty ns", "own ns", "core %",
+            "",
+            "runs",
+            "runs/s",
+            "mean ns",
+            "ns, slices",
+            "less empty",
+            "core %",
         ],
     );
     let captured = under(lab, plan, Load::Nginx, Sampler::All, &mut table)?;
@@ -45,6 +59,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     report.aim("captured socket call under load", "ns", 250.0, captured);
     report.aim("sampled-out socket call under load", "ns", 250.0, sampled);
     report.aim("muted socket call", "ns", 80.0, muted);
+    table.note("slices: mean of each 50 ms, median (lowest … highest); less empty: the same less the median of empty programs at the hooks, which holds the statistics' own cost");
     report.tables.push(table);
     Ok(())
 }
@@ -57,77 +72,92 @@ fn under(
     sampler: Sampler,
     table: &mut Table,
 ) -> Result<Option<f64>> {
+    let label = match sampler {
+        Sampler::All => format!("{load:?}"),
+        Sampler::OnePercent => format!("{load:?}, 1 % sampled"),
+    };
     let empty_ns = match empty(lab, plan, load) {
-        Ok(program) => {
-            let cells = [
-                Cell::from(program.runs),
-                Cell::Empty,
-                Cell::from(program.ns_per_run()),
-            ];
-            table.row(format!("{load:?}: empty program"), cells);
-            program.ns_per_run()
+        Ok(observed) => {
+            let ns = observed.calls.quantile(0.5).unwrap_or(ASSUMED_EMPTY_NS);
+            observed.add_to(table, &label, None);
+            ns
         }
         Err(error) => {
             table.note(format!(
-                "{load:?}: {error:#}; an empty program is taken to cost {ASSUMED_EMPTY_NS} ns"
+                "{label}: {error:#}; an empty program is taken to cost {ASSUMED_EMPTY_NS} ns"
             ));
             ASSUMED_EMPTY_NS
         }
     };
     let traced = lab.trace(sampler, None)?;
-    let (ran, seconds) = observe(traced.pid(), || load.put(lab, plan))?;
+    let work = load.work(lab, plan);
+    let observed = observe(traced.pid(), work)?;
     traced.stop()?;
-    let label = match sampler {
-        Sampler::All => format!("{load:?}"),
-        Sampler::OnePercent => format!("{load:?}, 1 % sampled"),
-    };
-    let row = |table: &mut Table, name: &str, program: &Program| {
-        let own = program.ns_per_run() - empty_ns;
-        table.row(
-            format!("{label}: {name}"),
-            [
-                Cell::from(program.runs),
-                Cell::from(program.runs as f64 / seconds),
-                Cell::from(program.ns_per_run()),
-                Cell::from(empty_ns),
-                Cell::from(own),
-                Cell::from(program.run_time_ns as f64 / seconds / 1e7),
-            ],
-        );
-        own
-    };
-    for program in &ran {
-        row(table, &program.name, program);
-    }
-    let calls = ran.iter().filter(|program| {
-        SOCKET_CALLS
-            .iter()
-            .any(|name| program.name.starts_with(name))
-    });
-    let calls = total(calls);
-    Ok((calls.runs > 0).then(|| row(table, "all socket calls", &calls)))
+    observed.add_to(table, &label, Some(empty_ns));
+    let own = observed.calls.map(|ns| ns - empty_ns);
+    Ok(own.quantile(0.5))
 }
 
-/// What the kernel counts for programs that do nothing, under the same load.
-fn empty(lab: &Lab, plan: &Plan, load: Load) -> Result<Program> {
+/// Programs that do nothing, under the same load.
+fn empty(lab: &Lab, plan: &Plan, load: Load) -> Result<Observed> {
     let _programs = EmptyPrograms::attach()?;
-    let (ran, _) = observe(std::process::id(), || load.put(lab, plan))?;
-    let all = total(&ran);
-    ensure!(all.runs > 0, "an empty program never ran");
-    Ok(all)
+    let work = load.work(lab, plan);
+    let observed = observe(std::process::id(), work)?;
+    ensure!(!observed.programs.is_empty(), "an empty program never ran");
+    Ok(observed)
 }
 
-fn observe(pid: u32, work: impl FnOnce() -> Result<()>) -> Result<(Vec<Program>, f64)> {
-    let before = Objects::of(pid)?;
+/// Programs of a process while it is under load.
+struct Observed {
+    seconds: f64,
+    programs: Vec<Program>,
+    /// Nanoseconds a run, of each slice of time, by name.
+    slices: BTreeMap<String, Samples>,
+    /// The same for all that see socket calls.
+    calls: Samples,
+}
+
+fn observe(pid: u32, work: impl FnOnce() -> Result<()> + Send) -> Result<Observed> {
+    let first = Objects::of(pid)?;
     let begun = Instant::now();
-    work()?;
-    let seconds = begun.elapsed().as_secs_f64();
-    Ok((Objects::of(pid)?.since(&before), seconds))
+    let mut slices: BTreeMap<String, Samples> = BTreeMap::new();
+    let mut calls = Samples::default();
+    let last = std::thread::scope(|scope| {
+        let work = scope.spawn(work);
+        let mut before = first.clone();
+        while !work.is_finished() {
+            std::thread::sleep(SLICE);
+            let now = Objects::of(pid)?;
+            let ran = now.since(&before);
+            for program in &ran {
+                let samples = slices.entry(program.name.clone()).or_default();
+                samples.push(program.ns_per_run());
+            }
+            let all = socket_calls(&ran);
+            if all.runs >= BUSY {
+                calls.push(all.ns_per_run());
+            }
+            before = now;
+        }
+        work.join().ok().context("the load is lost")??;
+        anyhow::Ok(before)
+    })?;
+    Ok(Observed {
+        seconds: begun.elapsed().as_secs_f64(),
+        programs: last.since(&first),
+        slices,
+        calls,
+    })
 }
 
-fn total<'a>(programs: impl IntoIterator<Item = &'a Program>) -> Program {
+fn socket_calls(programs: &[Program]) -> Program {
+    let sees_calls = |program: &&Program| {
+        let name = program.name.as_str();
+        SOCKET_CALLS.iter().any(|call| name.starts_with(call))
+    };
     programs
-        .into_iter()
+        .iter()
+        .filter(sees_calls)
         .fold(Program::default(), |sum, program| Program {
             runs: sum.runs + program.runs,
             run_time_ns: sum.run_time_ns + program.run_time_ns,
@@ -135,13 +165,46 @@ fn total<'a>(programs: impl IntoIterator<Item = &'a Program>) -> Program {
         })
 }
 
+// === impl Observed ===
+
+impl Observed {
+    /// One row for each program and one for all socket calls; empty programs have nothing to be less than.
+    fn add_to(&self, table: &mut Table, label: &str, empty_ns: Option<f64>) {
+        let mut row = |name: &str, program: &Program, slices: &Samples| {
+            let own = empty_ns.map(|empty_ns| slices.map(|ns| ns - empty_ns));
+            table.row(
+                format!("{label}: {name}"),
+                [
+                    Cell::from(program.runs),
+                    Cell::from(program.runs as f64 / self.seconds),
+                    Cell::from(program.ns_per_run()),
+                    Cell::from(slices),
+                    own.map_or(Cell::Empty, Cell::from),
+                    Cell::from(program.run_time_ns as f64 / self.seconds / 1e7),
+                ],
+            );
+        };
+        let all = socket_calls(&self.programs);
+        if empty_ns.is_none() {
+            return row("empty programs", &all, &self.calls);
+        }
+        for program in &self.programs {
+            if let Some(slices) = self.slices.get(&program.name) {
+                row(&program.name, program, slices);
+            }
+        }
+        row("all socket calls", &all, &self.calls);
+    }
+}
+
 // === impl Load ===
 
 impl Load {
-    fn put(self, lab: &Lab, plan: &Plan) -> Result<()> {
-        match self {
-            Self::Nginx => wrk::run(&lab.workloads, &lab.nginx.url(), plan.statistics).map(drop),
-            Self::PingPong => pingpong::run(Ends::OneThread, plan.statistics).map(drop),
+    fn work(self, lab: &Lab, plan: &Plan) -> impl FnOnce() -> Result<()> + Send {
+        let (workloads, url, duration) = (&lab.workloads, lab.nginx.url(), plan.statistics);
+        move || match self {
+            Self::Nginx => wrk::run(workloads, &url, duration).map(drop),
+            Self::PingPong => pingpong::run(Ends::OneThread, duration).map(drop),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     }
     let counts = traced.settled()?;
     let mut stops = Samples::from_iter([traced.stop()?.as_secs_f64() * 1e3]);
-    while lab.ready().len() < STARTS {
+    while lab.starts().ready.len() < STARTS {
         stops.push(lab.trace(Sampler::All, None)?.stop()?.as_secs_f64() * 1e3);
     }
     // The later one of a request's two spans.
@@ -43,7 +43,8 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
             _ => single += 1,
         }
     }
-    let ready: Samples = lab.ready().map(|seconds| seconds * 1e3);
+    let starts = lab.starts();
+    let ready = starts.ready.map(|seconds| seconds * 1e3);
     let mut table = Table::new(
         "start and delivery, ms",
         &["", "count", "median (lowest … highest)"],
@@ -55,6 +56,10 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         );
     };
     row("start to `weft: ready`", &ready);
+    row(
+        "of it CPU of weft",
+        &starts.cpu.map(|seconds| seconds * 1e3),
+    );
     row("SIGTERM to exit", &stops);
     row("end of a request to its last span at the receiver", &times);
     if single > 0 {

@@ -1,5 +1,8 @@
 //! nginx and wrk with nothing to hold them back but two cores that weft has to share.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::lab::{Beside, Lab, Sampler};
@@ -7,7 +10,7 @@ use crate::load::wrk;
 use crate::plan::Plan;
 use crate::report::{Cell, Report, Table};
 use crate::samples::Samples;
-use crate::watch::cpu::{Cpu, CpuUse};
+use crate::watch::cpu::{self, Cpu, CpuUse};
 use crate::watch::prometheus::OwnFigures;
 
 const TURNS: [(&str, Beside); 3] = [
@@ -24,7 +27,10 @@ struct Turn {
     errors: u64,
     expected: u64,
     received: u64,
-    of_others: u64,
+    of_others: BTreeMap<String, u64>,
+    /// Microseconds of CPU a request, of nginx and wrk with the hooks in them.
+    programs_us: Samples,
+    weft_us: Samples,
     weft_cpu: Samples,
     sink_cpu: Samples,
     /// Of the last round.
@@ -42,6 +48,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     }
     let [without, all, sampled] = &turns;
     report.tables.push(rates(&turns));
+    report.tables.push(work(&turns));
     report.tables.push(spans(&turns));
     let fewer = |turn: &Turn| {
         let change = turn.rate.change_from(&without.rate).summary();
@@ -108,6 +115,30 @@ fn rates(turns: &[Turn; TURNS.len()]) -> Table {
     table
 }
 
+fn work(turns: &[Turn; TURNS.len()]) -> Table {
+    let mut table = Table::new(
+        "CPU a request in these runs, µs (others at work on the machine matter less here)",
+        &["", "nginx and wrk", "change %", "weft", "all, change %"],
+    );
+    let [without, ..] = turns;
+    for ((name, beside), turn) in TURNS.iter().zip(turns) {
+        let change = |samples: &Samples| match beside {
+            Beside::Nothing => Cell::Empty,
+            Beside::Weft(_) => samples.change_from(&without.programs_us).into(),
+        };
+        table.row(
+            *name,
+            [
+                Cell::from(&turn.programs_us),
+                change(&turn.programs_us),
+                Cell::from(&turn.weft_us),
+                change(&turn.programs_us.plus(&turn.weft_us)),
+            ],
+        );
+    }
+    table
+}
+
 fn spans(turns: &[Turn; TURNS.len()]) -> Table {
     let mut table = Table::new(
         "spans of these runs",
@@ -123,15 +154,27 @@ fn spans(turns: &[Turn; TURNS.len()]) -> Table {
                 Cell::from(turn.expected),
                 Cell::from(turn.received),
                 Cell::from(100.0 * turn.received as f64 / turn.expected as f64),
-                Cell::from(turn.of_others),
+                Cell::from(turn.of_others.values().sum::<u64>()),
             ],
         );
+        if !turn.of_others.is_empty() {
+            table.note(format!("{name}, others: {:?}", turn.of_others));
+        }
         for (figure, value) in turn.own.losses() {
             table.note(format!("{name}, last round: {figure} {value}"));
         }
     }
     table.note("of requests: two for each request that wrk counted; those under way when it stops are received, too");
     table
+}
+
+/// CPU time of nginx, and of all children of this process that have ended: wrk is the only one in between.
+fn programs_time(lab: &Lab) -> Result<Duration> {
+    let mut time = cpu::of_ended_children()?;
+    for pid in lab.nginx.pids() {
+        time += Cpu::of(pid)?.time();
+    }
+    Ok(time)
 }
 
 // === impl Turn ===
@@ -143,18 +186,27 @@ impl Turn {
             .as_ref()
             .map(|traced| anyhow::Ok((Cpu::of(traced.pid())?, Cpu::of(traced.sink.pid())?)))
             .transpose()?;
+        let programs = programs_time(lab)?;
         let figures = wrk::run(&lab.workloads, &lab.nginx.url(), plan.saturation)?;
+        let per_request = |time: Duration| time.as_secs_f64() * 1e6 / figures.requests as f64;
+        self.programs_us
+            .push(per_request(programs_time(lab)?.saturating_sub(programs)));
         if let (Some(traced), Some((weft, sink))) = (&mut traced, &before) {
-            self.cpu = Cpu::of(traced.pid())?.since(weft);
+            let now = Cpu::of(traced.pid())?;
+            self.weft_us.push(per_request(now.time_since(weft)));
+            self.cpu = now.since(weft);
             self.weft_cpu.push(self.cpu.whole);
             self.sink_cpu
                 .push(Cpu::of(traced.sink.pid())?.since(sink).whole);
             let counts = traced.settled()?;
             self.expected += 2 * figures.requests;
-            let received = counts.of("nginx") + counts.of("wrk");
-            self.received += received;
-            self.of_others += counts.total() - received;
-            self.own = traced.figures()?;
+            for (service, spans) in counts.spans {
+                match service.as_str() {
+                    "nginx" | "wrk" => self.received += spans,
+                    _ => *self.of_others.entry(service).or_default() += spans,
+                }
+            }
+            self.own = traced.figures();
         }
         self.rate.push(figures.requests_per_second);
         self.p50.push(figures.p50.as_secs_f64() * 1e6);

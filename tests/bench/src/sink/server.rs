@@ -212,7 +212,7 @@ mod tests {
         let bytes = Bytes::from(request.encode_to_vec());
         received.add(bytes.len(), &Export::decode(bytes).unwrap());
         let counts = received.locked();
-        assert_eq!(counts.of("shop"), 2);
+        assert_eq!(counts.spans.get("shop"), Some(&2));
         let numbers: Vec<_> = counts.marked.iter().map(|marked| marked.number).collect();
         assert_eq!(numbers, [17]);
     }

@@ -49,6 +49,14 @@ impl Cpu {
         })
     }
 
+    pub(crate) fn time(&self) -> Duration {
+        self.whole
+    }
+
+    pub(crate) fn time_since(&self, before: &Self) -> Duration {
+        self.whole.saturating_sub(before.whole)
+    }
+
     pub(crate) fn since(&self, before: &Self) -> CpuUse {
         let elapsed = (self.at - before.at).as_secs_f64();
         let percent = |time: Duration| time.as_secs_f64() / elapsed * 100.0;
@@ -67,14 +75,24 @@ impl Cpu {
             .collect();
         threads.sort_by(|(_, one), (_, other)| other.total_cmp(one));
         CpuUse {
-            whole: percent(self.whole.saturating_sub(before.whole)),
+            whole: percent(self.time_since(before)),
             threads,
         }
     }
 }
 
+pub(crate) fn of_ended_children() -> Result<Duration> {
+    let stat = Process::myself()?.stat()?;
+    let ticks = u64::try_from(stat.cutime + stat.cstime)?;
+    Ok(duration(ticks))
+}
+
 fn ticks(stat: &Stat) -> Duration {
-    Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+    duration(stat.utime + stat.stime)
+}
+
+fn duration(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
 }
 
 // === impl CpuUse ===

@@ -18,6 +18,8 @@ pub(crate) struct Objects {
     pub(crate) programs: BTreeMap<u32, Program>,
     /// Bytes of each map.
     pub(crate) maps: BTreeMap<u32, u64>,
+    /// Tracepoint of each program's link.
+    hooks: BTreeMap<u32, String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,7 +53,9 @@ impl Objects {
         }
         for info in loaded_programs().flatten() {
             if let Some(program) = objects.programs.get_mut(&info.id()) {
-                program.name = info.name_as_str().unwrap_or("?").to_owned();
+                // At most 15 bytes: the hook's name, where a link tells it, is longer.
+                let name = objects.hooks.get(&info.id()).map(String::as_str);
+                program.name = name.or(info.name_as_str()).unwrap_or("?").to_owned();
             }
         }
         Ok(objects)
@@ -88,6 +92,9 @@ impl Objects {
     fn add(&mut self, fields: &Fields<'_>) {
         // Links name their program, too.
         if fields.number("link_id").is_some() {
+            if let (Some(id), Some(hook)) = (fields.id("prog_id"), fields.text("tp_name")) {
+                self.hooks.insert(id, hook.to_owned());
+            }
             return;
         }
         let number = |name| fields.number(name).unwrap_or_default();
@@ -129,9 +136,13 @@ impl<'a> Fields<'a> {
         )
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
+    fn text(&self, name: &str) -> Option<&'a str> {
         let (_, value) = self.0.iter().find(|(known, _)| *known == name)?;
-        value.parse().ok()
+        Some(value)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
     }
 
     fn id(&self, name: &str) -> Option<u32> {
