@@ -219,6 +219,8 @@ fn of_arguments(interpreter: Interpreter, args: &[&str]) -> Option<String> {
                 rest.next();
             }
             (_, option) if option.starts_with('-') => {}
+            // Read from a descriptor: a program without a name.
+            (_, script) if script.starts_with("/dev/") => return None,
             (_, script) => {
                 let name = stem(script);
                 return Some(launched(&name, rest.as_slice()).unwrap_or(name));
@@ -476,6 +478,7 @@ mod tests {
             ("/bin/busybox", "busybox httpd -f", "httpd"),
             ("/bin/busybox", "/usr/sbin/httpd -f", "httpd"),
             ("/usr/bin/bash", "bash -x run.sh", "run"),
+            ("/usr/bin/bash", "bash /dev/fd/3", "bash"),
         ] {
             check(exe, command, expected);
         }
