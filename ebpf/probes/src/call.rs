@@ -12,7 +12,7 @@ use weft_abi::{
 
 use crate::{
     caller::{self, Buffers, IoVec},
-    connection::{self, Judged, Sequence},
+    connection::{self, Judged, RCV_SHUTDOWN, Sequence},
     emit::{self, Piece},
     kernel::{self, ABSENT, load},
     maps::{CONTROL, HINTS, count},
@@ -25,7 +25,6 @@ const MSG_PEEK: u32 = 2;
 const MSG_TRUNC: u32 = 0x20;
 const MSG_DONTWAIT: u32 = 0x40;
 const MSG_ERRQUEUE: u32 = 0x2000;
-const RCV_SHUTDOWN: u8 = 1;
 
 /// Bytes captured of one call, by what the call begins with.
 const REQUEST_BYTES: u32 = 64 << 10;
@@ -205,9 +204,15 @@ fn data(call: &Call, state: &mut Connection, control: &Control) {
     };
     let skip = half.skip_to.wrapping_sub(call.offset);
     let skip = if half.skip_to > call.offset { skip } else { 0 };
-    if skip >= u64::from(call.moved) {
+    if skip > u64::from(call.moved) {
         return count(Counter::CallsSkipped);
     }
+    // The call that ends the range travels by its last byte: its time is the message's end.
+    let skip = if skip == u64::from(call.moved) {
+        skip - 1
+    } else {
+        skip
+    };
     let limit = match start {
         Start::Request => REQUEST_BYTES,
         Start::Response => RESPONSE_BYTES,

@@ -21,6 +21,9 @@ use crate::{
 const FRESH_BUDGET: u32 = 2048;
 
 const SOCK_STREAM: u16 = 1;
+pub(crate) const RCV_SHUTDOWN: u8 = 1;
+/// `TIME_WAIT`, `CLOSE`, `CLOSE_WAIT`, `LAST_ACK`, `CLOSING`.
+const STATES_AFTER_FIN: u32 = 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 11;
 const STORAGE_CREATE: u64 = 1;
 
 /// The state of `sk`, if there is any.
@@ -91,14 +94,31 @@ pub(crate) fn sequence(sk: *const c_void) -> Option<(*const c_void, Sequence)> {
     if tcp.is_null() {
         return None;
     }
-    // SAFETY: a `tcp_sock` by the helper's word.
+    // SAFETY: a `tcp_sock` by the helper's word, and a hook's `sock`.
     let sequence = unsafe {
         Sequence {
             write: load(tcp, &kernel::TCP_WRITE_SEQ),
-            copied: load(tcp, &kernel::TCP_COPIED_SEQ),
+            copied: load::<u32>(tcp, &kernel::TCP_COPIED_SEQ).wrapping_sub(u32::from(fin_read(sk, tcp))),
         }
     };
     Some((tcp, sequence))
+}
+
+/// Whether the reader has taken in the other end's FIN, which counts as one in `copied_seq`.
+///
+/// # Safety
+/// Both must be what the verifier knows them as: the hook's socket, and itself as a `tcp_sock`.
+#[inline(always)]
+unsafe fn fin_read(sk: *const c_void, tcp: *const c_void) -> bool {
+    // SAFETY: the caller's word.
+    unsafe {
+        if load::<u8>(sk, &kernel::SOCK_SHUTDOWN) & RCV_SHUTDOWN == 0 {
+            return false;
+        }
+        let state = load::<u8>(sk, &kernel::SOCK_STATE);
+        let received = (1_u32 << (state & 31)) & STATES_AFTER_FIN != 0;
+        received && load::<u32>(tcp, &kernel::TCP_COPIED_SEQ) == load::<u32>(tcp, &kernel::TCP_RCV_NXT)
+    }
 }
 
 /// Decides anew what the connection is to the selection, and announces it when it is selected.

@@ -183,7 +183,10 @@ impl Probes {
     /// Hooks that the kernel left out because one was already running on that CPU: its own count
     /// (`recursion_misses` of each program, Linux 5.12).
     pub(crate) fn missed(&self) -> u64 {
-        self.ebpf.programs().filter_map(|(_, program)| recursion_misses(program)).sum()
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| recursion_misses(program))
+            .sum()
     }
 
     /// Name and verified instructions of each loaded program.
@@ -222,7 +225,8 @@ fn has_bpf_privilege() -> bool {
 fn recursion_misses(program: &aya::programs::Program) -> Option<u64> {
     let fd = program.fd().ok()?.as_fd().as_raw_fd();
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+    text.lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
 }
 
 fn offsets(
