@@ -25,6 +25,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         &[
             "",
             "resident",
+            "of it maps",
             "programs",
             "maps",
             "sum",
@@ -46,6 +47,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
             moment,
             [
                 Cell::from(mb(memory.resident)),
+                Cell::from(mb(memory.mapped)),
                 Cell::from(mb(memory.programs)),
                 Cell::from(mb(memory.maps)),
                 Cell::from(mb(memory.sum())),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use procfs::process::Process;
+use procfs::process::{MMapPath, MemoryMap, Process};
 
 use super::kernel::Objects;
 
@@ -25,6 +25,8 @@ enum Version {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     pub(crate) resident: u64,
+    /// Of the resident pages those of maps: a ring buffer is mapped twice over.
+    pub(crate) mapped: u64,
     pub(crate) programs: u64,
     pub(crate) maps: u64,
     pub(crate) group: Option<GroupMemory>,
@@ -42,19 +44,32 @@ pub(crate) struct GroupMemory {
 
 impl Memory {
     pub(crate) fn of(pid: u32, group: Option<&MemoryGroup>) -> Result<Self> {
-        let status = Process::new(i32::try_from(pid)?)?.status()?;
+        let process = Process::new(i32::try_from(pid)?)?;
+        let status = process.status()?;
+        let of_a_map = |mapping: &MemoryMap| match &mapping.pathname {
+            MMapPath::Other(name) => name.contains("bpf-map"),
+            MMapPath::Path(path) => path.to_string_lossy().contains("bpf-map"),
+            _ => false,
+        };
+        let mapped = process
+            .smaps()?
+            .into_iter()
+            .filter(of_a_map)
+            .filter_map(|mapping| mapping.extension.map.get("Rss").copied())
+            .sum();
         let objects = Objects::of(pid)?;
         Ok(Self {
             resident: status.vmrss.context("no resident size")? * 1024,
+            mapped,
             programs: objects.program_bytes(),
             maps: objects.map_bytes(),
             group: group.map(MemoryGroup::read).transpose()?,
         })
     }
 
-    /// What is spent in all, by the process's and the kernel's own books.
+    /// What is spent in all, by the process's and the kernel's own books; a page of a map counts once.
     pub(crate) fn sum(&self) -> u64 {
-        self.resident + self.programs + self.maps
+        self.resident.saturating_sub(self.mapped) + self.programs + self.maps
     }
 }
 
