@@ -31,7 +31,7 @@ use crate::{
 
 /// What the collector does with a request.
 #[derive(Clone, Copy, Debug)]
-enum Mood {
+pub(super) enum Mood {
     Accept,
     Partial(i64),
     Busy,
@@ -40,14 +40,14 @@ enum Mood {
 }
 
 #[derive(Clone)]
-struct Collector {
+pub(super) struct Collector {
     mood: Arc<Mutex<Mood>>,
     spans: Arc<AtomicU64>,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Collector {
-    fn new(mood: Mood) -> Self {
+    pub(super) fn new(mood: Mood) -> Self {
         let mood = Arc::new(Mutex::new(mood));
         Self {
             mood,
@@ -70,7 +70,7 @@ impl Collector {
         self.spans.fetch_add(spans as u64, Ordering::SeqCst);
     }
 
-    fn taken(&self) -> u64 {
+    pub(super) fn taken(&self) -> u64 {
         self.spans.load(Ordering::SeqCst)
     }
 }
@@ -144,7 +144,7 @@ fn http_server(collector: Collector) -> (Runtime, SocketAddr) {
     (runtime, address)
 }
 
-async fn answer(
+pub(super) async fn answer(
     collector: Collector,
     request: Request<Incoming>,
 ) -> Result<Response<Full<bytes::Bytes>>, hyper::Error> {
@@ -188,7 +188,7 @@ async fn answer(
     })
 }
 
-fn config(address: SocketAddr) -> Config {
+pub(super) fn config(address: SocketAddr) -> Config {
     let mut config = Config {
         outputs: vec![Output::Otlp],
         ..Config::default()
@@ -203,20 +203,20 @@ fn config(address: SocketAddr) -> Config {
     config
 }
 
-fn spans(count: usize) -> Vec<Finished> {
+pub(super) fn spans(count: usize) -> Vec<Finished> {
     let resource = resource("shop");
     (0..count)
         .map(|_| (span(Kind::Server), Arc::clone(&resource)))
         .collect()
 }
 
-fn start(config: &Config) -> (Exports, Registry) {
+pub(super) fn start(config: &Config) -> (Exports, Registry) {
     let registry = Registry::default();
     let exports = Exports::start(config, &registry, || {}).unwrap();
     (exports, registry)
 }
 
-fn figure(registry: &Registry, name: &str, reason: &str) -> u64 {
+pub(super) fn figure(registry: &Registry, name: &str, reason: &str) -> u64 {
     let gathered = registry.gather();
     let samples = gathered
         .families
@@ -237,16 +237,16 @@ fn figure(registry: &Registry, name: &str, reason: &str) -> u64 {
     sum as u64
 }
 
-fn exported(registry: &Registry) -> u64 {
+pub(super) fn exported(registry: &Registry) -> u64 {
     figure(registry, "weft_spans_exported_total", "")
 }
 
-fn dropped(registry: &Registry, reason: &str) -> u64 {
+pub(super) fn dropped(registry: &Registry, reason: &str) -> u64 {
     figure(registry, "weft_spans_dropped_total", reason)
 }
 
 #[track_caller]
-fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(30), "{what}");

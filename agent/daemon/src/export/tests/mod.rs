@@ -2,6 +2,7 @@
 
 mod collector;
 mod metrics;
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 
