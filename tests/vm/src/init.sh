@@ -76,9 +76,9 @@ trace() {
 step doctor weft doctor
 step verifier weft doctor --verifier
 httpd -p 8080 -h /smoke/www
-for door in tp_btf fexit; do
-    trace "$door"
-done
+while read -r door; do
+    trace "$door" </dev/null
+done </smoke/doors
 
 printf '\n@@weft done\n' >&3
 exec 3>&-

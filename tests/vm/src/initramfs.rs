@@ -12,6 +12,7 @@ use object::Endianness;
 use object::elf::{FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 
+use crate::matrix::Door;
 use crate::smoke;
 
 const INIT: &str = include_str!("init.sh");
@@ -39,6 +40,8 @@ pub(crate) fn build(busybox: &Path, weft: &Path) -> Result<Vec<u8>> {
     tree.program("init", INIT.as_bytes())?;
     tree.program("bin/busybox", &busybox)?;
     tree.program("bin/weft", &program)?;
+    let doors = Door::ALL.map(|door| format!("{door}\n")).concat();
+    tree.file("smoke/doors", doors.as_bytes())?;
     tree.file("smoke/requests", smoke::request_list().as_bytes())?;
     for file in smoke::served_files() {
         tree.file(&format!("smoke/www/{file}"), b"thread\n")?;

@@ -13,8 +13,10 @@ pub(crate) enum Kernel {
 /// How weft's data hook enters the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
-    TpBtf,
-    Fexit,
+    /// `tp_btf` on the socket-length tracepoints.
+    Tracepoints,
+    /// `fexit` on the functions below the socket calls.
+    Functions,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,7 @@ impl Kernel {
     /// The socket-length tracepoints came with 6.3.
     pub(crate) fn expects(self, door: Door) -> Expectation {
         match (self, door) {
-            (Self::V6_1, Door::TpBtf) => Expectation::Refusal,
+            (Self::V6_1, Door::Tracepoints) => Expectation::Refusal,
             _ => Expectation::Trace,
         }
     }
@@ -65,13 +67,13 @@ impl fmt::Display for Kernel {
 // === impl Door ===
 
 impl Door {
-    pub(crate) const ALL: [Self; 2] = [Self::TpBtf, Self::Fexit];
+    pub(crate) const ALL: [Self; 2] = [Self::Tracepoints, Self::Functions];
 
     /// As `weft run --door` takes it.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::TpBtf => "tp_btf",
-            Self::Fexit => "fexit",
+            Self::Tracepoints => "tracepoints",
+            Self::Functions => "functions",
         }
     }
 }
