@@ -76,6 +76,10 @@ pub(crate) struct Run {
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
+    /// For tests: instructions the verifier walked, by program, instead of the table.
+    #[arg(long, hide = true)]
+    pub(crate) verifier: bool,
+
     /// For tests: take this way into the kernel, not the best.
     #[arg(long, value_enum, hide = true)]
     pub(crate) door: Option<DoorChoice>,

@@ -35,6 +35,16 @@ pub(crate) fn report(capabilities: &[Capability]) -> String {
     text
 }
 
+/// `name instructions` lines.
+pub(crate) fn verified(programs: &[(String, u32)]) -> String {
+    programs
+        .iter()
+        .fold(String::new(), |mut text, (name, instructions)| {
+            let _ = writeln!(text, "{name} {instructions}");
+            text
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,7 +71,10 @@ fn examine(doctor: &cli::Doctor, log_level: Option<LevelFilter>) -> Result<(), F
     let mut config = Config::default();
     config.kernel.door = doctor.door;
     let (capabilities, probes) = bpf::capabilities(run::options(&config));
-    print(&doctor::report(&capabilities))?;
+    match &probes {
+        Some(probes) if doctor.verifier => print(&doctor::verified(&probes.verified()))?,
+        _ => print(&doctor::report(&capabilities))?,
+    }
     match probes {
         Some(_) => Ok(()),
         None => Err(Failure {

@@ -165,7 +165,7 @@ impl Pipeline {
     fn judge(&mut self, tgid: u32, verdict: Verdict) {
         let judged = self
             .probes
-            .judge_process(tgid, Some(verdict))
+            .judge_process(tgid, verdict)
             .and_then(|()| self.probes.judge_anew());
         if let Err(error) = judged {
             log::warn!("process {tgid} cannot be selected: {error}");
@@ -207,7 +207,7 @@ fn verdict(selector: &Selector, facts: &ProcessFacts) -> Option<Verdict> {
         (true, false) => Some(Verdict::Allow),
         (false, true) => Some(Verdict::Deny),
         // A program that was selected may have executed one that is not.
-        (false, false) => selector.ports().is_empty().then_some(Verdict::Deny),
+        (false, false) => (!selector.leaves_to_kernel()).then_some(Verdict::Deny),
     }
 }
 
@@ -218,7 +218,7 @@ fn verdict(selector: &Selector, facts: &ProcessFacts) -> Option<Verdict> {
 pub(crate) fn judge_running(probes: &mut Probes, selector: &Selector) -> Result<(), bpf::Error> {
     for facts in discover::scan() {
         if let Some(verdict) = verdict(selector, &facts) {
-            probes.judge_process(facts.pid, Some(verdict))?;
+            probes.judge_process(facts.pid, verdict)?;
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use tokio::{
     sync::Notify,
     time,
 };
+use weft_abi::Verdict;
 use weft_flow::{
     Flow, config::Config as FlowConfig, config::Gaps, config::SelfInstrumented, sample,
 };
@@ -89,6 +90,9 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         probes.sample_early(config.sampler.ratio)?;
     }
     pipeline::judge_running(&mut probes, &selector)?;
+    for cgroup in discover::cgroup_ids(selector.cgroups())? {
+        probes.judge_cgroup(cgroup, Verdict::Allow)?;
+    }
     let selection = bpf::Selection {
         all: selector.is_all(),
         ports: selector.ports().to_vec(),

@@ -61,6 +61,13 @@ impl Threads {
         }
     }
 
+    /// It is not known any more what the thread works on.
+    pub(crate) fn forget(&mut self, process: Process, tid: u32) {
+        if let Some(thread) = self.by_id.get_mut(&id(process.tgid, tid)) {
+            thread.live = None;
+        }
+    }
+
     /// The thread has moved bytes on a server connection: on another one than that of its live
     /// request it is no blocking worker.
     pub(crate) fn works_on(&mut self, tgid: u32, tid: u32, cookie: u64, counters: &mut Counters) {

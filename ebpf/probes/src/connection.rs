@@ -98,7 +98,8 @@ pub(crate) fn sequence(sk: *const c_void) -> Option<(*const c_void, Sequence)> {
     let sequence = unsafe {
         Sequence {
             write: load(tcp, &kernel::TCP_WRITE_SEQ),
-            copied: load::<u32>(tcp, &kernel::TCP_COPIED_SEQ).wrapping_sub(u32::from(fin_read(sk, tcp))),
+            copied: load::<u32>(tcp, &kernel::TCP_COPIED_SEQ)
+                .wrapping_sub(u32::from(fin_read(sk, tcp))),
         }
     };
     Some((tcp, sequence))
@@ -117,7 +118,8 @@ unsafe fn fin_read(sk: *const c_void, tcp: *const c_void) -> bool {
         }
         let state = load::<u8>(sk, &kernel::SOCK_STATE);
         let received = (1_u32 << (state & 31)) & STATES_AFTER_FIN != 0;
-        received && load::<u32>(tcp, &kernel::TCP_COPIED_SEQ) == load::<u32>(tcp, &kernel::TCP_RCV_NXT)
+        received
+            && load::<u32>(tcp, &kernel::TCP_COPIED_SEQ) == load::<u32>(tcp, &kernel::TCP_RCV_NXT)
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the agent writes for the kernel programs: the selection, wake-up mode and hints.
 
-use aya::maps::MapError;
 use weft_abi::{Control, Hint, Mode, Verdict, Wake};
 
 use super::{Error, Probes};
@@ -50,32 +49,18 @@ impl Probes {
     }
 
     /// Allows or denies one process and what it forks.
-    pub(crate) fn judge_process(
-        &mut self,
-        tgid: u32,
-        verdict: Option<Verdict>,
-    ) -> Result<(), Error> {
-        let done = match verdict {
-            Some(verdict) => self.processes.insert(tgid, verdict as u32, 0),
-            None => absent_is_fine(self.processes.remove(&tgid)),
-        };
-        done.map_err(|source| Error::Map {
+    pub(crate) fn judge_process(&mut self, tgid: u32, verdict: Verdict) -> Result<(), Error> {
+        let put = self.processes.insert(tgid, verdict as u32, 0);
+        put.map_err(|source| Error::Map {
             map: "PROCESSES",
             source,
         })
     }
 
     /// Allows or denies a cgroup of the unified hierarchy, by its id (inode number).
-    pub(crate) fn judge_cgroup(
-        &mut self,
-        cgroup: u64,
-        verdict: Option<Verdict>,
-    ) -> Result<(), Error> {
-        let done = match verdict {
-            Some(verdict) => self.cgroups.insert(cgroup, verdict as u32, 0),
-            None => absent_is_fine(self.cgroups.remove(&cgroup)),
-        };
-        done.map_err(|source| Error::Map {
+    pub(crate) fn judge_cgroup(&mut self, cgroup: u64, verdict: Verdict) -> Result<(), Error> {
+        let put = self.cgroups.insert(cgroup, verdict as u32, 0);
+        put.map_err(|source| Error::Map {
             map: "CGROUPS",
             source,
         })
@@ -111,12 +96,5 @@ impl Probes {
             map: "CONTROL",
             source,
         })
-    }
-}
-
-fn absent_is_fine(removed: Result<(), MapError>) -> Result<(), MapError> {
-    match removed {
-        Err(MapError::KeyNotFound) => Ok(()),
-        other => other,
     }
 }

@@ -80,6 +80,9 @@ pub(crate) struct Selection {
     /// Of the executable's path, or of its last part when the glob has no `/`.
     #[serde(with = "text::many")]
     pub(crate) exes: Vec<GlobMatcher>,
+    /// Control groups of the unified hierarchy, with all below them, as they are at start; relative
+    /// to its mount.
+    pub(crate) cgroups: Vec<PathBuf>,
     /// Never traced, whatever else says.
     #[serde(with = "text::many")]
     pub(crate) exclude_exes: Vec<GlobMatcher>,

@@ -14,5 +14,5 @@ pub(crate) use facts::{ProcessFacts, resource_attributes};
 pub(crate) use name::{NameSource, service_name};
 pub(crate) use processes::{Processes, Rules, build_resource};
 pub(crate) use resource::{Resource, Value};
-pub(crate) use scan::{scan, unix_socket_inodes};
+pub(crate) use scan::{cgroup_ids, scan, unix_socket_inodes};
 pub(crate) use select::{Decision, Rule, Selector};

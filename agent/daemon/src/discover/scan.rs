@@ -1,6 +1,6 @@
 //! What was there before the agent.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use procfs::process::all_processes;
 
@@ -26,12 +26,12 @@ pub(crate) fn unix_socket_inodes() -> HashSet<u64> {
         return inodes;
     };
     for process in processes.flatten() {
-        let namespace = std::fs::read_link(format!("/proc/{}/ns/net", process.pid));
+        let namespace = fs::read_link(format!("/proc/{}/ns/net", process.pid));
         if !namespace.is_ok_and(|namespace| namespaces.insert(namespace)) {
             continue;
         }
         // Read by hand: a name of any bytes may stand at a line's end.
-        let table = std::fs::read(format!("/proc/{}/net/unix", process.pid)).unwrap_or_default();
+        let table = fs::read(format!("/proc/{}/net/unix", process.pid)).unwrap_or_default();
         let fields = table.split(|byte| *byte == b'\n').skip(1);
         inodes.extend(fields.filter_map(|line| {
             let text = std::str::from_utf8(line.get(..line.len().min(96))?);
@@ -44,6 +44,38 @@ pub(crate) fn unix_socket_inodes() -> HashSet<u64> {
     inodes
 }
 
+/// Ids (inode numbers) of control groups of the unified hierarchy, and of all below them.
+///
+/// # Errors
+/// The unified hierarchy is not mounted, or has no such group.
+pub(crate) fn cgroup_ids(groups: &[PathBuf]) -> io::Result<Vec<u64>> {
+    if groups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo());
+    let mounts = mounts.map_err(|error| io::Error::other(error.to_string()))?;
+    let mount = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2");
+    let mount = mount
+        .ok_or_else(|| io::Error::other("no cgroup2 is mounted"))?
+        .mount_point;
+    let mut ids = Vec::new();
+    let below = |group: &PathBuf| mount.join(group.strip_prefix("/").unwrap_or(group));
+    let mut waiting: Vec<PathBuf> = groups.iter().map(below).collect();
+    while let Some(group) = waiting.pop() {
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", group.display()))
+        };
+        ids.push(fs::metadata(&group).map_err(named)?.ino());
+        let children = fs::read_dir(&group).map_err(named)?.flatten();
+        waiting.extend(
+            children
+                .map(|child| child.path())
+                .filter(|path| path.is_dir()),
+        );
+    }
+    Ok(ids)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::{fd::AsRawFd as _, unix::net::UnixStream};
@@ -53,7 +85,7 @@ mod tests {
     #[test]
     fn finds_this_process_and_its_sockets() {
         let (one, _other) = UnixStream::pair().unwrap();
-        let link = std::fs::read_link(format!("/proc/self/fd/{}", one.as_raw_fd())).unwrap();
+        let link = fs::read_link(format!("/proc/self/fd/{}", one.as_raw_fd())).unwrap();
         let inode = link
             .to_str()
             .unwrap()

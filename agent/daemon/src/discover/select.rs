@@ -1,6 +1,6 @@
 //! Which processes are traced: pure decisions over facts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use globset::GlobMatcher;
 
@@ -28,7 +28,8 @@ pub(crate) enum Rule {
     ExcludedExe(String),
     Pid,
     Exe(String),
-    /// Only its sockets on the selected ports are: the kernel decides it for each connection.
+    /// Only its sockets on the selected ports are, or all if its control group is selected: the
+    /// kernel decides it for each connection.
     Ports,
     /// Nothing was selected, so everything is.
     All,
@@ -47,10 +48,21 @@ impl Selector {
             pids,
             ports,
             exes,
+            cgroups,
             exclude_exes: _,
             exclude_pids: _,
         } = &self.selection;
-        pids.is_empty() && ports.is_empty() && exes.is_empty()
+        pids.is_empty() && ports.is_empty() && exes.is_empty() && cgroups.is_empty()
+    }
+
+    /// Some sockets of a process that is not named may be selected all the same: the kernel
+    /// decides by port and control group.
+    pub(crate) fn leaves_to_kernel(&self) -> bool {
+        !self.selection.ports.is_empty() || !self.selection.cgroups.is_empty()
+    }
+
+    pub(crate) fn cgroups(&self) -> &[PathBuf] {
+        &self.selection.cgroups
     }
 
     pub(crate) fn ports(&self) -> &[u16] {
@@ -73,7 +85,7 @@ impl Selector {
             (true, Rule::Exe(glob))
         } else if self.is_all() {
             (true, Rule::All)
-        } else if selection.ports.is_empty() {
+        } else if !self.leaves_to_kernel() {
             (false, Rule::Unlisted)
         } else {
             (false, Rule::Ports)

@@ -90,6 +90,9 @@ impl Listener<'_> {
         }
         if alone {
             threads.begin(self.process, mark.tid, self.cookie, node, counters);
+        } else {
+            // Pipelined, or the end of the one before was not seen: neither is the live one.
+            threads.forget(self.process, mark.tid);
         }
         alone
     }
