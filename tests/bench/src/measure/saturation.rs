@@ -66,6 +66,24 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         12.0,
         fewer(sampled),
     );
+    // On a busy machine the rate says little, the work does: cores that are full serve as many requests as it leaves room for.
+    let fewer = |turn: &Turn| {
+        let all = turn.programs_us.plus(&turn.weft_us);
+        let change = without.programs_us.change_from(&all).summary();
+        change.map(|change| -change.median)
+    };
+    report.aim(
+        "the same by CPU a request, every span",
+        "%",
+        30.0,
+        fewer(all),
+    );
+    report.aim(
+        "the same by CPU a request, 1 % sampled",
+        "%",
+        12.0,
+        fewer(sampled),
+    );
     for ((name, _), turn) in TURNS.into_iter().zip(&turns).skip(1) {
         let moment = format!("saturation, {name}");
         report.own_figures.insert(moment, turn.own.clone());
