@@ -49,12 +49,7 @@ impl RootFs {
     }
 
     pub(crate) fn ensure(&self, groups: &[Group]) -> Result<()> {
-        let missing: Vec<Group> = groups
-            .iter()
-            .copied()
-            .filter(|group| !self.is_warm(*group))
-            .collect();
-        if missing.is_empty() {
+        if groups.iter().all(|group| self.is_warm(*group)) {
             return Ok(());
         }
         if !rustix::process::geteuid().is_root() {
@@ -63,6 +58,17 @@ impl RootFs {
             );
         }
         fs::create_dir_all(self.stamps()).context("cannot make the cache directory")?;
+        // Released with the file. Whoever waited for it finds the work done.
+        let lock = fs::File::create(self.dir.with_extension("lock"))?;
+        lock.lock().context("cannot lock the cache directory")?;
+        let missing: Vec<Group> = groups
+            .iter()
+            .copied()
+            .filter(|group| !self.is_warm(*group))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
         let names: Vec<&str> = missing.iter().map(|group| group.name()).collect();
         eprintln!(
             "workloads: fetching packages ({}) into {}; nothing is installed on this system",

@@ -88,7 +88,7 @@ fn python_http_server() -> Result<()> {
 
 #[test]
 fn busybox_httpd() -> Result<()> {
-    files(Group::Web, &BusyBoxHttpd::default(), "busybox")
+    files(Group::Web, &BusyBoxHttpd::default(), "httpd")
 }
 
 /// The whole contract of the applications, and one call to a second server, early and late.
@@ -208,7 +208,7 @@ fn files(group: Group, program: &dyn Program, service: &str) -> Result<()> {
             ])?;
         }
         // BusyBox forks for each connection: its spans are of other processes.
-        if service != "busybox" {
+        if service != "httpd" {
             found.of(&pids).servers().count(ids.len())?;
         }
         Ok(())
