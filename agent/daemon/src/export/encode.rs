@@ -7,7 +7,7 @@ use weft_flow::span::{Kind, Span};
 
 use super::{
     clock::Clock,
-    protobuf::{Room, Writer},
+    protobuf::{Room, Writer, varint_length},
     semantic::{Attributes, Conventions, Describer, Status, status},
 };
 use crate::discover::{Resource, Value};
@@ -155,41 +155,50 @@ struct InField<'a> {
 }
 
 impl Attributes for InField<'_> {
+    /// `AnyValue { string_value = 1 }`
     fn text(&mut self, key: &str, value: &str) {
-        self.key_value(key, value.len(), |any| any.bytes(1, value.as_bytes()));
+        self.key_value(key, length_delimited(value.len()));
+        self.writer.bytes(1, value.as_bytes());
     }
 
+    /// `AnyValue { int_value = 3 }`
     fn int(&mut self, key: &str, value: i64) {
-        self.key_value(key, 0, |any| any.uint(3, value.cast_unsigned()));
+        let value = value.cast_unsigned();
+        self.key_value(key, 1 + varint_length(value));
+        self.writer.uint(3, value);
     }
 
+    /// `AnyValue { array_value = 5 { values = 1 } }`
     fn list(&mut self, key: &str, values: &[&str]) {
-        let length = values.iter().map(|value| value.len() + 4).sum();
-        self.key_value(key, length, |any| {
-            any.message(5, room(length), |array| {
-                for value in values {
-                    array.message(1, room(value.len()), |any| any.bytes(1, value.as_bytes()));
-                }
-            });
-        });
+        let any = |value: &str| length_delimited(value.len());
+        let array: usize = values
+            .iter()
+            .map(|value| length_delimited(any(value)))
+            .sum();
+        self.key_value(key, length_delimited(array));
+        self.writer.head(5, array);
+        for value in values {
+            self.writer.head(1, any(value));
+            self.writer.bytes(1, value.as_bytes());
+        }
     }
 }
 
 impl InField<'_> {
-    fn key_value(&mut self, key: &str, length: usize, write: impl FnOnce(&mut Writer)) {
-        self.writer
-            .message(self.field, room(key.len() + length), |writer| {
-                writer.bytes(1, key.as_bytes());
-                writer.message(2, room(length), write);
-            });
+    /// Up to the value, whose `length` is known: most of a request is attributes, so nothing is
+    /// moved for them.
+    fn key_value(&mut self, key: &str, length: usize) {
+        let Self { field, writer } = self;
+        writer.head(
+            *field,
+            length_delimited(key.len()) + length_delimited(length),
+        );
+        writer.bytes(1, key.as_bytes());
+        writer.head(2, length);
     }
 }
 
-/// With some bytes of framing.
-fn room(length: usize) -> Room {
-    if length + 12 < 128 {
-        Room::Small
-    } else {
-        Room::Medium
-    }
+/// Bytes of a field with a number below 16 and a content of `length` bytes.
+fn length_delimited(length: usize) -> usize {
+    1 + varint_length(length as u64) + length
 }

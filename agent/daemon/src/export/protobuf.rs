@@ -44,9 +44,15 @@ impl Writer {
     }
 
     pub(crate) fn bytes(&mut self, field: u32, value: &[u8]) {
-        self.tag(field, LENGTH);
-        self.varint(value.len() as u64);
+        self.head(field, value.len());
         self.buffer.extend_from_slice(value);
+    }
+
+    /// Field number and length of what the caller writes next.
+    #[inline]
+    pub(crate) fn head(&mut self, field: u32, length: usize) {
+        self.tag(field, LENGTH);
+        self.varint(length as u64);
     }
 
     /// A message inside a message. A wrong guess of `room` costs a move, nothing else.
@@ -69,10 +75,12 @@ impl Writer {
         self.buffer[start..start + needed].copy_from_slice(&bytes[..needed]);
     }
 
+    #[inline]
     fn tag(&mut self, field: u32, wire_type: u32) {
         self.varint((field << 3 | wire_type).into());
     }
 
+    #[inline]
     fn varint(&mut self, value: u64) {
         if value < 0x80 {
             self.buffer.push(value as u8);
@@ -82,6 +90,13 @@ impl Writer {
         let length = put_varint(value, &mut bytes);
         self.buffer.extend_from_slice(&bytes[..length]);
     }
+}
+
+/// Bytes that a number takes.
+#[inline]
+pub(crate) fn varint_length(value: u64) -> usize {
+    // Seven bits a byte; zero takes one.
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Base 128, low groups first, the top bit says that more follow.
