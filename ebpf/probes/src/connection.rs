@@ -74,6 +74,8 @@ pub(crate) fn get_or_create(sk: *const c_void) -> Option<&'static mut Connection
     let state = unsafe { state.cast::<Connection>().as_mut() };
     if state.is_none() {
         count(Counter::StorageFailed);
+    }
+    if state.is_none() && maps::is_milestone(Counter::StorageFailed) {
         warn!(&(), "no socket storage: a connection is not seen");
     }
     state
@@ -242,20 +244,21 @@ fn announce(
         record.local_port = local_port;
         record.remote_port = remote_port;
         if family == Family::Inet as u16 {
-            record.local_addr[..4].copy_from_slice(&copy::<[u8; 4]>(
-                sk,
-                &kernel::SOCK_LOCAL_V4,
-                [0; 4],
-            ));
-            record.remote_addr[..4].copy_from_slice(&copy::<[u8; 4]>(
-                sk,
-                &kernel::SOCK_REMOTE_V4,
-                [0; 4],
-            ));
+            record.local_addr = words(u64::from(copy::<u32>(sk, &kernel::SOCK_LOCAL_V4, 0)), 0);
+            record.remote_addr = words(u64::from(copy::<u32>(sk, &kernel::SOCK_REMOTE_V4, 0)), 0);
         } else {
-            record.local_addr = copy::<[u8; 16]>(sk, &kernel::SOCK_LOCAL_V6, [0; 16]);
-            record.remote_addr = copy::<[u8; 16]>(sk, &kernel::SOCK_REMOTE_V6, [0; 16]);
+            let [a, b] = copy::<[u64; 2]>(sk, &kernel::SOCK_LOCAL_V6, [0; 2]);
+            record.local_addr = words(a, b);
+            let [a, b] = copy::<[u64; 2]>(sk, &kernel::SOCK_REMOTE_V6, [0; 2]);
+            record.remote_addr = words(a, b);
         }
     }
-    emit::output(&record)
+    emit::output_in_place(&record)
+}
+
+/// 16 bytes from two loads: byte by byte, the verifier of Linux 6.12 and before runs out of stack.
+#[inline(always)]
+fn words(a: u64, b: u64) -> [u8; 16] {
+    // SAFETY: plain integers of the same size.
+    unsafe { core::mem::transmute([a, b]) }
 }

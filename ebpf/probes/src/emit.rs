@@ -108,6 +108,24 @@ pub(crate) fn output<T>(record: &T) -> bool {
     failed == 0
 }
 
+/// As [`output`], for a record too large for the stack that is left: written in place.
+#[inline(always)]
+pub(crate) fn output_in_place<T>(record: &T) -> bool {
+    // SAFETY: a constant size; the result is checked.
+    let slot = unsafe { bpf_ringbuf_reserve(maps::pointer(&RECORDS), size_of::<T>() as u64, 0) };
+    if slot.is_null() {
+        count(Counter::RecordsRingFull);
+        return false;
+    }
+    // SAFETY: the slot is reserved and of this size.
+    unsafe {
+        ptr::copy_nonoverlapping(record, slot.cast::<T>(), 1);
+        bpf_ringbuf_submit(slot, wake());
+    }
+    count(Counter::Records);
+    true
+}
+
 #[inline(always)]
 pub(crate) fn header(
     kind: RecordKind,

@@ -53,6 +53,14 @@ pub(crate) fn add(counter: Counter, n: u64) {
     }
 }
 
+/// Whether a counter stands at a power of two on this CPU: often enough for a warning.
+#[inline(always)]
+pub(crate) fn is_milestone(counter: Counter) -> bool {
+    COUNTERS
+        .get(counter as u32)
+        .is_some_and(|&count| count & count.wrapping_sub(1) == 0)
+}
+
 /// What helpers without a wrapper of their own want as a map.
 #[inline(always)]
 pub(crate) const fn pointer<M>(map: &'static M) -> *mut c_void {

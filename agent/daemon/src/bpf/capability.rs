@@ -2,7 +2,7 @@
 
 use super::{
     kernel_btf::KernelBtf,
-    load::{Options, Probes},
+    load::{Error, Options, Probes},
     offsets::{FIELDS, Need},
 };
 
@@ -46,11 +46,12 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
     let probes = match Probes::load(options) {
         Ok(probes) => probes,
         Err(error) => {
-            list.push(off(
-                "socket calls",
-                error.to_string(),
-                "run as root on Linux 5.15 or later",
-            ));
+            let fix = match &error {
+                Error::Privileges => "run as root",
+                Error::NoDoor(_) | Error::MissingField(_) => "use Linux 5.15 or later",
+                _ => "`--log-level debug` shows the kernel's whole answer: please report it",
+            };
+            list.push(off("socket calls", error.to_string(), fix));
             return (list, None);
         }
     };

@@ -315,6 +315,9 @@ fn absent(name: &str) -> Error {
     }
 }
 
+/// How the lines begin that the verifier adds to its reason.
+const STATISTICS: [&str; 3] = ["processed", "verification time", "stack depth"];
+
 /// The verifier's whole log goes to the debug log, its last lines into the error.
 fn program_error(name: &str, error: &ProgramError) -> Error {
     let message = match error {
@@ -327,7 +330,7 @@ fn program_error(name: &str, error: &ProgramError) -> Error {
             let last: Vec<_> = text
                 .lines()
                 .rev()
-                .filter(|line| !line.starts_with("processed"))
+                .filter(|line| !STATISTICS.iter().any(|start| line.starts_with(start)))
                 .take(2)
                 .collect();
             format!(
