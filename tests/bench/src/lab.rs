@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use weft_e2e::{Weft, WeftCommand};
@@ -48,8 +48,11 @@ pub(crate) struct Traced {
     pub(crate) sink: Sink,
     weft: Weft,
     metrics: SocketAddr,
-    config: PathBuf,
+    _config: ConfigFile,
 }
+
+/// Removed when dropped.
+struct ConfigFile(PathBuf);
 
 // === impl Lab ===
 
@@ -93,11 +96,9 @@ impl Traced {
         let sink = Sink::start(mark)?;
         let metrics =
             SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into())?));
-        let config = std::env::temp_dir().join(format!("weft-bench-{}.yaml", metrics.port()));
-        fs::write(&config, format!("metrics:\n  listen: \"{metrics}\"\n"))
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        let config = ConfigFile::write(metrics)?;
         let command = WeftCommand::new(["run", "--output", "otlp", "--config"])?
-            .arg(config.display().to_string())
+            .arg(config.0.display().to_string())
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
         let command = match sampler {
@@ -110,7 +111,7 @@ impl Traced {
             weft: command.start()?,
             sink,
             metrics,
-            config,
+            _config: config,
         })
     }
 
@@ -133,9 +134,25 @@ impl Traced {
 
     /// Ends weft, and gives the time that took.
     pub(crate) fn stop(self) -> Result<Duration> {
-        let begun = std::time::Instant::now();
-        fs::remove_file(&self.config).ok();
+        let begun = Instant::now();
         self.weft.stop()?;
         Ok(begun.elapsed())
+    }
+}
+
+// === impl ConfigFile ===
+
+impl ConfigFile {
+    fn write(metrics: SocketAddr) -> Result<Self> {
+        let file = Self(std::env::temp_dir().join(format!("weft-bench-{}.yaml", metrics.port())));
+        fs::write(&file.0, format!("metrics:\n  listen: \"{metrics}\"\n"))
+            .with_context(|| format!("cannot write {}", file.0.display()))?;
+        Ok(file)
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).ok();
     }
 }
