@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use weft_workloads::programs::{Apache, Express, Gunicorn, Nginx, Puma, WithEnvironment, curl};
-use weft_workloads::{APPS, Group, Listen, Running, Workloads, free_port};
+use weft_workloads::{APPS, Group, Running, Workloads};
 
 use crate::build::{self, Profile};
 use crate::host;
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         "opening the shop: nginx, Flask, httpbin, Apache with PHP, Sinatra, Express",
         || Shop::open(&workloads),
     )?;
-    let mut weft = Weft::start(&program, &workloads)?;
+    let mut weft = Weft::start(&program, &shop)?;
     for (method, path, about) in VISITS {
         println!("\n\u{25b6} {method} {path}  ({about})\n");
         curl(&workloads)
@@ -85,7 +85,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     } else {
         weft.stop()?;
         println!(
-            "\nNothing in these programs was changed. `cargo xtask demo --keep` leaves the shop open; \
+            "\nNothing in these programs was changed. nginx serves many requests on one thread: which of its calls belongs \
+             to which is not known yet, and weft does not guess, so they begin traces of their own.\n\
+             `cargo xtask demo --keep` leaves the shop open; \
              with {ENDPOINT}=http://localhost:4317 set, the traces go to a Collector or Jaeger as well."
         );
     }
@@ -95,7 +97,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
 /// The services, each a third party's program; ends when dropped, nginx first.
 struct Shop {
     nginx: Running,
-    _behind: Vec<Running>,
+    behind: Vec<Running>,
 }
 
 impl Shop {
@@ -132,16 +134,21 @@ impl Shop {
                 ("PAYMENT_URL", &payment.url()),
             ],
         ))?;
-        let listen = Listen::Tcp(([127, 0, 0, 1], free_port([127, 0, 0, 1].into())?).into());
-        let nginx = workloads.spawn(&Nginx::new().listen(listen).proxy("/", &storefront.url()))?;
+        let nginx = Nginx::new().proxy_named("storefront", "/", &storefront.url());
+        let nginx = workloads.spawn(&nginx)?;
         Ok(Self {
             nginx,
-            _behind: vec![storefront, catalog, recommendations, stock, payment],
+            behind: vec![storefront, catalog, recommendations, stock, payment],
         })
     }
 
     fn url(&self) -> String {
         self.nginx.url()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let services = std::iter::once(&self.nginx).chain(&self.behind);
+        services.flat_map(Running::pids).collect()
     }
 }
 
@@ -151,15 +158,16 @@ struct Weft {
 }
 
 impl Weft {
-    fn start(program: &Path, workloads: &Workloads) -> Result<Self> {
+    fn start(program: &Path, shop: &Shop) -> Result<Self> {
         let mut command = Command::new(program);
-        command
-            .args(["run", "--output", "console", "--exe"])
-            .arg(workloads.root().join("**"));
+        command.args(["run", "--output", "console", "--exe", "curl"]);
+        for pid in shop.pids() {
+            command.args(["--pid", &pid.to_string()]);
+        }
         if std::env::var_os(ENDPOINT).is_some_and(|value| !value.is_empty()) {
             command.args(["--output", "otlp"]);
         }
-        eprintln!("==> starting weft: {command:?}");
+        eprintln!("==> starting weft for the shop's processes and curl");
         let mut child = command
             .stderr(Stdio::piped())
             .spawn()

@@ -23,8 +23,14 @@ impl Nginx {
 
     /// Passes a path prefix on, over kept connections; `to` is `http://host:port` or `http://unix:/path`.
     #[must_use]
-    pub fn proxy(mut self, prefix: &str, to: &str) -> Self {
+    pub fn proxy(self, prefix: &str, to: &str) -> Self {
         let name = format!("upstream{}", self.upstreams);
+        self.proxy_named(&name, prefix, to)
+    }
+
+    /// The same with a name of its own for the group of servers: what nginx sends as `Host`.
+    #[must_use]
+    pub fn proxy_named(mut self, name: &str, prefix: &str, to: &str) -> Self {
         let server = to.trim_start_matches("http://");
         self.upstreams += 1;
         // Writing into a String cannot fail.
