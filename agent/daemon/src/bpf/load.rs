@@ -239,7 +239,7 @@ fn offsets(
             (Some(offset), _) => found.push((field.global, offset)),
             (None, Need::Always) => return Err(Error::MissingField(field.name())),
             (None, Need::Switches(what)) => {
-                limits.push(format!("{what}: this kernel has no {}", field.name()))
+                limits.push(format!("{what}: this kernel has no {}", field.name()));
             }
         }
     }
