@@ -1,7 +1,7 @@
 //! Reads `/sys/kernel/btf/vmlinux`: where a field stands in a structure of the running kernel, and
 //! which functions it has. Format: `Documentation/bpf/btf.rst`.
 
-use std::{collections::HashMap, fs, io, path::Path};
+use std::{fs, io, path::Path};
 
 pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -11,8 +11,6 @@ pub(crate) struct KernelBtf {
     /// Offset in `data` of each type's descriptor, by type id; id 0 is `void`.
     types: Vec<usize>,
     strings: usize,
-    structs: HashMap<Vec<u8>, u32>,
-    functions: HashMap<Vec<u8>, u32>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,22 +59,10 @@ impl KernelBtf {
         let (type_at, type_len) = (base + header(8)? as usize, header(12)? as usize);
         let strings = base + header(16)? as usize;
         let mut types = vec![0];
-        let (mut structs, mut functions) = (HashMap::new(), HashMap::new());
         let mut at = type_at;
         while at < type_at + type_len {
-            let id = types.len() as u32;
             let info = word(&data, at + 4)?;
             let (kind, members) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-            let name = || string(&data, strings + word(&data, at)? as usize);
-            match kind {
-                kind::STRUCT => {
-                    structs.entry(name()?).or_insert(id);
-                }
-                kind::FUNC => {
-                    functions.entry(name()?).or_insert(id);
-                }
-                _ => {}
-            }
             types.push(at);
             at += TYPE_SIZE
                 + match kind {
@@ -91,29 +77,34 @@ impl KernelBtf {
             data,
             types,
             strings,
-            structs,
-            functions,
         })
     }
 
     /// Whether the kernel has this function (and could let it be traced).
     pub(crate) fn has_function(&self, name: &str) -> bool {
-        self.functions.contains_key(name.as_bytes())
+        self.find(kind::FUNC, name).is_some()
     }
 
     /// Whether the kernel has this tracepoint: its prototype is a typedef that BTF keeps.
     pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
-        let wanted = format!("btf_trace_{name}");
-        self.types.iter().skip(1).any(|&at| {
-            word(&self.data, at + 4).is_ok_and(|info| info >> 24 & 0x1f == kind::TYPEDEF)
-                && self.name_is(at, wanted.as_bytes())
-        })
+        self.find(kind::TYPEDEF, &format!("btf_trace_{name}"))
+            .is_some()
+    }
+
+    /// Id of the type of this kind and name. Looked for anew each time: a table of all names would
+    /// cost more memory and time than the few dozen questions.
+    fn find(&self, kind: u32, name: &str) -> Option<u32> {
+        let found = self.types.iter().skip(1).position(|&at| {
+            word(&self.data, at + 4).is_ok_and(|info| info >> 24 & 0x1f == kind)
+                && self.name_is(at, name.as_bytes())
+        })?;
+        u32::try_from(found + 1).ok()
     }
 
     /// Byte offset of a field such as `__sk_common.skc_family` in `structure`; members of unnamed
     /// structures and unions are found as in C. `None`: this kernel has no such field.
     pub(crate) fn offset(&self, structure: &str, path: &str) -> Option<u32> {
-        let mut current = *self.structs.get(structure.as_bytes())?;
+        let mut current = self.find(kind::STRUCT, structure)?;
         let mut bits = 0;
         for name in path.split('.') {
             let (offset, member_type) = self.member(current, name.as_bytes(), MAX_DEPTH)?;
@@ -180,15 +171,6 @@ impl KernelBtf {
 fn word(data: &[u8], at: usize) -> Result<u32, BtfError> {
     let bytes = data.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
     bytes.map(u32::from_ne_bytes).ok_or(BtfError::Malformed(at))
-}
-
-fn string(data: &[u8], at: usize) -> Result<Vec<u8>, BtfError> {
-    let rest = data.get(at..).ok_or(BtfError::Malformed(at))?;
-    let end = rest
-        .iter()
-        .position(|&byte| byte == 0)
-        .ok_or(BtfError::Malformed(at))?;
-    Ok(rest[..end].to_vec())
 }
 
 #[cfg(test)]
