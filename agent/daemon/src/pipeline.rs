@@ -100,6 +100,10 @@ impl Pipeline {
         self.flow.finish(monotonic_ns());
         self.settle();
         self.housekeeping();
+        let missed = self.probes.missed();
+        if missed > 0 {
+            log::warn!("the kernel left out {missed} hooks: spans may lack parts, and say so");
+        }
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub(crate) enum End {
 }
 
 /// A guest takes 40 s on an idle machine; the emulated verifier is what takes long on a busy one.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(480);
 const MEMORY: &str = "1024M";
 /// With `cx16` QEMU's emulator corrupts guests at random.
 const PROCESSOR: &str = "max,cx16=off";

@@ -47,10 +47,10 @@ trace() {
     rm -f /tmp/code
     : >/tmp/log
     (
-        weft run --door "$door" --output json --duration 60 >/tmp/spans 2>/tmp/log
+        weft run --door "$door" --output json --duration 300 >/tmp/spans 2>/tmp/log
         echo $? >/tmp/code
     ) &
-    await 30 is_settled
+    await 150 is_settled
 
     if ! is_ended; then
         begin "requests $door"
