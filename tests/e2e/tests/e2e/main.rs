@@ -1,5 +1,6 @@
 //! weft on real programs, seen by a real OTLP receiver. One binary: the tests take turns on the machine.
 
+mod bodies;
 mod clients;
 mod export;
 mod faults;
