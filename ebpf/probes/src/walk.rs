@@ -15,7 +15,7 @@ use crate::{
 /// framing stands in them.
 const SMALL_SEGMENT: u32 = 64;
 /// Steps for one call at most; the last one accounts for what is left.
-const MAX_STEPS: u32 = 32;
+const MAX_STEPS: u32 = 256;
 /// The same where the kernel has no `bpf_loop` and the steps are unrolled.
 const UNROLLED_STEPS: u32 = 2;
 /// Largest payload of one record.
