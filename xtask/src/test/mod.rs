@@ -56,7 +56,10 @@ const PARTS: &[Part] = &[
 ];
 
 /// What CI may skip: (a part or a test, why).
-const ALLOWED_SKIPS: &[(&str, &str)] = &[];
+const ALLOWED_SKIPS: &[(&str, &str)] = &[(
+    "export::tests::encoding_cost",
+    "a measurement, for release builds and by name",
+)];
 
 struct Outcome {
     name: &'static str,
