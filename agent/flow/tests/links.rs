@@ -67,6 +67,8 @@ fn the_receiver_may_be_seen_first() {
         the(&spans, 100, Kind::Client),
         Link::WirePosition,
     );
+    let started = |tgid, kind| the(&spans, tgid, kind).start_ns;
+    assert_eq!(started(100, Kind::Client), started(300, Kind::Server));
 }
 
 #[test]

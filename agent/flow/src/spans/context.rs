@@ -90,6 +90,9 @@ impl Spans {
         if !self.nodes.get(child).is_some_and(awaits) {
             return;
         }
+        if link == Link::WirePosition {
+            self.order_ends(parent, child);
+        }
         match self.nodes.get_mut(parent) {
             Some(node) if awaits(node) => {
                 node.children.push((child, link));
@@ -100,6 +103,16 @@ impl Spans {
                 self.know(child, context, around);
             }
             None => self.settle_alone(child, around),
+        }
+    }
+
+    /// A request is stamped when the client's call returns; by then the server may have read it.
+    fn order_ends(&mut self, client: NodeKey, server: NodeKey) {
+        let Some(read_ns) = self.span_mut(server).map(|span| span.start_ns) else {
+            return;
+        };
+        if let Some(span) = self.span_mut(client) {
+            span.start_ns = span.start_ns.min(read_ns);
         }
     }
 

@@ -1,0 +1,136 @@
+//! What is found in a file.
+
+/// What one ELF file contains of TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// `NT_GNU_BUILD_ID`, else Go's build id; empty when the file has neither.
+    pub build_id: Vec<u8>,
+    /// More than one where a program has several linked in.
+    pub libraries: Vec<Library>,
+}
+
+/// One TLS library in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    pub stack: Stack,
+    /// As the library names itself: `3.0.19`, `go1.22.5`; `None` where nothing in the file tells.
+    pub version: Option<String>,
+    pub finding: Finding,
+    pub functions: Vec<Function>,
+    /// What cannot be watched, and why: whole sentences for the user.
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stack {
+    OpenSsl,
+    BoringSsl,
+    GnuTls,
+    Go,
+    Rustls,
+}
+
+/// By which evidence the functions were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The file's symbol tables name them.
+    Symbols,
+    /// Go's own table of functions (`.gopclntab`) names them.
+    GoTable,
+    /// Strings, relocations and the shape of the code: to be verified on live calls.
+    Code,
+}
+
+/// A function through which plaintext passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name, for people.
+    pub name: &'static str,
+    pub direction: Direction,
+    /// Where its arguments are read.
+    pub entry: Site,
+    pub arguments: Arguments,
+    /// Where its outcome is read.
+    pub outcome: Outcome,
+    pub returns: Return,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Hands plaintext to the program.
+    Read,
+    /// Takes plaintext from the program.
+    Write,
+}
+
+/// Registers that hold the arguments at the entry site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arguments {
+    /// The session's object (`SSL *`, `gnutls_session_t`, `*tls.Conn`).
+    pub session: Register,
+    pub buffer: Register,
+    /// Bytes of the buffer.
+    pub length: Register,
+}
+
+/// What a call says of the bytes it moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The value in this register at the return site: bytes moved; zero or negative: none.
+    Bytes(Register),
+    /// The value in the first register is 1 on success; bytes moved stand (u64) where the second
+    /// register pointed to at the entry site.
+    Pointer { success: Register, bytes: Register },
+}
+
+/// Where the outcome is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Return {
+    /// Every successful call passes exactly one of these.
+    Sites(Vec<Site>),
+    /// Only a return probe on the function's first instruction sees it.
+    Probe { function: u64 },
+}
+
+/// An instruction to put a probe on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Site {
+    /// Offset in the file, as the kernel wants it.
+    pub offset: u64,
+    pub class: Class,
+}
+
+/// What a probe on the instruction costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// The kernel emulates it (`push`, `nop`, `jmp`, `jcc`, `call`): about half a microsecond.
+    Emulated,
+    /// It is executed out of line in single steps: many times that.
+    Stepped,
+}
+
+/// A general register, by its place in the saved registers (`struct pt_regs` on x86-64, in words).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Register {
+    R15 = 0,
+    R14 = 1,
+    R13 = 2,
+    R12 = 3,
+    Rbp = 4,
+    Rbx = 5,
+    R11 = 6,
+    R10 = 7,
+    R9 = 8,
+    R8 = 9,
+    Rax = 10,
+    Rcx = 11,
+    Rdx = 12,
+    Rsi = 13,
+    Rdi = 14,
+    Rsp = 19,
+}
+
+/// A library was recognised, and yet something of it cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem(pub String);
