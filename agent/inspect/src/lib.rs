@@ -3,9 +3,42 @@
 //! clock, a file, the environment or a global, and nothing panics on any input.
 #![forbid(unsafe_code)]
 
+mod code;
+mod elf;
+mod gnutls;
 mod library;
+mod named;
+mod openssl;
 
+use elf::{Image, Symbols};
+
+pub use elf::Error;
 pub use library::{
     Arguments, Class, Direction, Finding, Function, Inspection, Library, Outcome, Problem,
     Register, Return, Site, Stack,
 };
+
+/// One for each family of libraries.
+const FINDERS: &[Finder] = &[openssl::FINDER, gnutls::FINDER];
+
+/// How one family is found.
+struct Finder {
+    /// Whether a function of this name is of use.
+    wants: fn(&[u8]) -> bool,
+    find: fn(&Image<'_>, &Symbols<'_>) -> Vec<Library>,
+}
+
+/// Looks into a whole ELF file. Pages that are not needed are not touched.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
+    let image = Image::parse(bytes)?;
+    let symbols = Symbols::read(&image, |name| {
+        FINDERS.iter().any(|finder| (finder.wants)(name))
+    });
+    Ok(Inspection {
+        build_id: image.build_id().to_vec(),
+        libraries: FINDERS
+            .iter()
+            .flat_map(|finder| (finder.find)(&image, &symbols))
+            .collect(),
+    })
+}

@@ -69,17 +69,18 @@ pub struct Arguments {
     /// The session's object (`SSL *`, `gnutls_session_t`, `*tls.Conn`).
     pub session: Register,
     pub buffer: Register,
-    /// Bytes of the buffer.
+    /// Bytes of the buffer. Where the function declares an `int`, only the lower 32 bits count.
     pub length: Register,
 }
 
 /// What a call says of the bytes it moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The value in this register at the return site: bytes moved; zero or negative: none.
+    /// The value in this register at the return site: bytes moved; zero or negative: none. Only the
+    /// lower 32 bits count, with their sign: C functions return `int`.
     Bytes(Register),
-    /// The value in the first register is 1 on success; bytes moved stand (u64) where the second
-    /// register pointed to at the entry site.
+    /// The value (`int`) in the first register at the return site is 1 on success; bytes moved stand
+    /// (u64) where the second register pointed to at the entry site.
     Pointer { success: Register, bytes: Register },
 }
 
@@ -88,8 +89,8 @@ pub enum Outcome {
 pub enum Return {
     /// Every successful call passes exactly one of these.
     Sites(Vec<Site>),
-    /// Only a return probe on the function's first instruction sees it.
-    Probe { function: u64 },
+    /// Only a return probe sees it; on the function's first instruction.
+    Probe { function: Site },
 }
 
 /// An instruction to put a probe on.
@@ -134,3 +135,19 @@ pub enum Register {
 /// A library was recognised, and yet something of it cannot be watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem(pub String);
+
+// === impl Function ===
+
+impl Function {
+    /// Whether the kernel emulates each instruction that its probes stand on.
+    pub fn is_cheap(&self) -> bool {
+        let returns = match &self.returns {
+            Return::Sites(sites) => sites.as_slice(),
+            Return::Probe { function } => std::slice::from_ref(function),
+        };
+        returns
+            .iter()
+            .chain([&self.entry])
+            .all(|site| site.class == Class::Emulated)
+    }
+}

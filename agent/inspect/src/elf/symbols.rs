@@ -1,0 +1,106 @@
+//! The functions that a file names.
+
+use object::elf::{SHN_UNDEF, SHT_DYNSYM, SHT_STRTAB, SHT_SYMTAB, STT_FUNC, Sym64};
+use object::read::elf::SectionHeader as _;
+use object::{LittleEndian, pod};
+
+use super::Image;
+
+/// Names are not longer in practice; a hostile table whose names never end is not read through for
+/// each of its symbols.
+const MAX_NAME_BYTES: usize = 512;
+/// Of each table. The largest programs have a tenth of that.
+const MAX_SYMBOLS: usize = 8 << 20;
+/// Kept of those that a finder asked for.
+const MAX_KEPT: usize = 16 << 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Symbol<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) address: u64,
+    /// 0 where the table does not say.
+    pub(crate) bytes: u64,
+}
+
+/// Defined functions, of those names that were asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Symbols<'a> {
+    list: Vec<Symbol<'a>>,
+}
+
+impl<'a> Symbols<'a> {
+    pub(crate) fn read(image: &Image<'a>, wanted: impl Fn(&[u8]) -> bool) -> Self {
+        let mut symbols = Self::default();
+        let Some(sections) = image.sections() else {
+            return symbols;
+        };
+        for section in sections.iter() {
+            let kind = section.sh_type(LittleEndian);
+            if kind != SHT_DYNSYM && kind != SHT_SYMTAB {
+                continue;
+            }
+            let strings = sections
+                .section(section.link(LittleEndian))
+                .ok()
+                .filter(|strings| strings.sh_type(LittleEndian) == SHT_STRTAB)
+                .and_then(|strings| strings.data(LittleEndian, image.bytes()).ok());
+            let table = section.data(LittleEndian, image.bytes()).ok();
+            if let (Some(strings), Some(table)) = (strings, table) {
+                symbols.read_table(table, strings, &wanted);
+            }
+        }
+        symbols
+            .list
+            .sort_by_key(|symbol| (symbol.address, symbol.name));
+        symbols
+            .list
+            .dedup_by_key(|symbol| (symbol.address, symbol.name));
+        symbols
+    }
+
+    fn read_table(&mut self, table: &'a [u8], strings: &'a [u8], wanted: impl Fn(&[u8]) -> bool) {
+        let entries = (table.len() / size_of::<Sym64<LittleEndian>>()).min(MAX_SYMBOLS);
+        let Ok((entries, _)) = pod::slice_from_bytes::<Sym64<LittleEndian>>(table, entries) else {
+            return;
+        };
+        for entry in entries {
+            if entry.st_info & 0xf != STT_FUNC || entry.st_shndx.get(LittleEndian) == SHN_UNDEF {
+                continue;
+            }
+            let start = entry.st_name.get(LittleEndian) as usize;
+            let Some(name) = strings.get(start..) else {
+                continue;
+            };
+            let name = name.get(..MAX_NAME_BYTES).unwrap_or(name);
+            let Some(name) = memchr::memchr(0, name).map(|end| &name[..end]) else {
+                continue;
+            };
+            if !wanted(name) {
+                continue;
+            }
+            let Ok(name) = std::str::from_utf8(name) else {
+                continue;
+            };
+            if self.list.len() == MAX_KEPT {
+                return;
+            }
+            self.list.push(Symbol {
+                name,
+                address: entry.st_value.get(LittleEndian),
+                bytes: entry.st_size.get(LittleEndian),
+            });
+        }
+    }
+
+    /// All functions of this name: a versioned library may have several.
+    pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = Symbol<'a>> {
+        self.list
+            .iter()
+            .filter(move |symbol| symbol.name == name)
+            .copied()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Symbol<'a>> {
+        self.list.iter().copied()
+    }
+}
