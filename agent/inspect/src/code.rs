@@ -4,8 +4,10 @@ mod class;
 mod entry;
 mod graph;
 mod inner;
-mod pointers;
 mod returns;
+mod sweep;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use crate::elf::Image;
@@ -13,8 +15,8 @@ use crate::{Class, Register, Return, Site};
 
 pub(crate) use class::class;
 pub(crate) use graph::{Graph, Limits};
-pub(crate) use inner::{Inner, inner};
-pub(crate) use pointers::pointers;
+pub(crate) use inner::inner;
+pub(crate) use sweep::{calls, pointers};
 
 /// The registers that hold a C function's arguments (System V ABI).
 pub(crate) const ARGUMENTS: [Register; 6] = [
@@ -59,17 +61,20 @@ pub(crate) fn sites(
             class: place.class,
         })
     };
+    let all = |places: Vec<Place>| places.into_iter().map(site).collect::<Option<_>>();
     let (entry, arguments) = entry::choose(&graph, arguments);
-    let (value, returns) = returns::choose(&graph);
+    let (value, returns) = returns::choose(image, &graph);
     Some(Sites {
         entry: site(entry)?,
         arguments,
         returns: match returns {
-            returns::Chosen::Sites(places) => {
-                Return::Sites(places.into_iter().map(site).collect::<Option<_>>()?)
-            }
+            returns::Chosen::Sites(places) => Return::Sites(all(places)?),
             returns::Chosen::Probe => Return::Probe {
                 function: site(Place::of(graph.node(graph.start())))?,
+            },
+            returns::Chosen::Either(places, tail) => Return::Either {
+                sites: all(places)?,
+                function: site(tail)?,
             },
         },
         value,

@@ -1,7 +1,10 @@
 //! An ELF file as the finders see it: addresses, code, symbols. Nothing is copied, and a page that
 //! is not asked for is not touched.
 
+mod plt;
 mod symbols;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use object::LittleEndian;
 use object::elf::{EM_X86_64, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE};

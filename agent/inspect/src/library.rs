@@ -91,6 +91,10 @@ pub enum Return {
     Sites(Vec<Site>),
     /// Only a return probe sees it; on the function's first instruction.
     Probe { function: Site },
+    /// A call passes one of the sites, or ends in another function, whose return only a return probe
+    /// on that one's first instruction sees. Others call that function, too: what it returns counts
+    /// only while a call of this one is open.
+    Either { sites: Vec<Site>, function: Site },
 }
 
 /// An instruction to put a probe on.
@@ -141,13 +145,23 @@ pub struct Problem(pub String);
 impl Function {
     /// Whether the kernel emulates each instruction that its probes stand on.
     pub fn is_cheap(&self) -> bool {
-        let returns = match &self.returns {
-            Return::Sites(sites) => sites.as_slice(),
-            Return::Probe { function } => std::slice::from_ref(function),
-        };
-        returns
-            .iter()
-            .chain([&self.entry])
+        self.returns
+            .sites()
+            .chain([self.entry])
             .all(|site| site.class == Class::Emulated)
+    }
+}
+
+// === impl Return ===
+
+impl Return {
+    /// Every instruction that a probe stands on.
+    pub fn sites(&self) -> impl Iterator<Item = Site> {
+        let (sites, function) = match self {
+            Self::Sites(sites) => (sites.as_slice(), None),
+            Self::Probe { function } => (&[][..], Some(*function)),
+            Self::Either { sites, function } => (sites.as_slice(), Some(*function)),
+        };
+        sites.iter().copied().chain(function)
     }
 }

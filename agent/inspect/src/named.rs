@@ -35,16 +35,20 @@ impl Declared {
         for symbol in symbols.named(self.name) {
             match self.at(image, symbol) {
                 Some(function) => found.push(function),
-                None => problems.push(Problem(format!(
-                    "`{}` is said to be at {:#x}, where there is no code.",
-                    self.name, symbol.address
-                ))),
+                None => problems.push(self.no_code(symbol)),
             }
         }
         found
     }
 
-    fn at(&self, image: &Image<'_>, symbol: Symbol<'_>) -> Option<Function> {
+    pub(crate) fn no_code(&self, symbol: Symbol<'_>) -> Problem {
+        Problem(format!(
+            "`{}` is said to be at {:#x}, where there is no code.",
+            self.name, symbol.address
+        ))
+    }
+
+    pub(crate) fn at(&self, image: &Image<'_>, symbol: Symbol<'_>) -> Option<Function> {
         let limits = Limits::from_size(symbol.bytes);
         Some(self.with(sites(image, symbol.address, limits, &self.registers())?))
     }

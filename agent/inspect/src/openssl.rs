@@ -4,12 +4,15 @@
 //! (`ssl_read_internal`), as `SSL_peek` does not. Early data go through `SSL_read_ex` and
 //! `SSL_write_ex`. The same for writing.
 
+mod shared;
 mod version;
 
-use crate::code::{ARGUMENTS, Graph, Inner, Limits, inner, sites};
-use crate::elf::{Image, Symbols};
+use std::collections::BTreeSet;
+
+use crate::code::{self, Graph, Limits};
+use crate::elf::{Image, Symbol, Symbols};
 use crate::named::{Declared, Returned};
-use crate::{Direction, Finder, Finding, Function, Library, Register};
+use crate::{Direction, Finder, Finding, Function, Library, Problem, Register};
 
 pub(crate) const FINDER: Finder = Finder {
     wants: |name| name.starts_with(b"SSL_") || version::is_of_use(name),
@@ -18,32 +21,32 @@ pub(crate) const FINDER: Finder = Finder {
 
 /// One way of the plaintext.
 struct Way {
-    direction: Direction,
-    plain: Declared,
-    extended: &'static [Declared],
+    functions: &'static [Declared],
     /// What they all call, by its name in OpenSSL's source.
     inner: &'static str,
-    /// Must not call the same.
-    other: &'static [&'static str],
+    /// They are not watched, so they must not call it.
+    others: &'static [&'static str],
 }
 
 const WAYS: [Way; 2] = [
     Way {
-        direction: Direction::Read,
-        plain: declared("SSL_read", Direction::Read, Returned::Bytes),
-        extended: &[declared("SSL_read_ex", Direction::Read, FOURTH)],
+        functions: &[
+            declared("SSL_read", Direction::Read, Returned::Bytes),
+            declared("SSL_read_ex", Direction::Read, FOURTH),
+            declared("SSL_read_early_data", Direction::Read, FOURTH),
+        ],
         inner: "ssl_read_internal",
-        other: &["SSL_peek", "SSL_peek_ex"],
+        others: &["SSL_peek", "SSL_peek_ex"],
     },
     Way {
-        direction: Direction::Write,
-        plain: declared("SSL_write", Direction::Write, Returned::Bytes),
-        extended: &[
+        functions: &[
+            declared("SSL_write", Direction::Write, Returned::Bytes),
             declared("SSL_write_ex", Direction::Write, FOURTH),
             declared("SSL_write_ex2", Direction::Write, FIFTH),
+            declared("SSL_write_early_data", Direction::Write, FOURTH),
         ],
         inner: "ssl_write_internal",
-        other: &[],
+        others: &["SSL_sendfile"],
     },
 ];
 
@@ -64,17 +67,10 @@ const fn declared(name: &'static str, direction: Direction, returns: Returned) -
 
 fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
     let mut problems = Vec::new();
-    let mut functions = Vec::new();
-    for way in &WAYS {
-        let all: Vec<Function> = std::iter::once(&way.plain)
-            .chain(way.extended)
-            .flat_map(|declared| declared.find(image, symbols, &mut problems))
-            .collect();
-        match way.shared(image, symbols, &all) {
-            Some(shared) => functions.push(shared),
-            None => functions.extend(all),
-        }
-    }
+    let functions: Vec<Function> = WAYS
+        .iter()
+        .flat_map(|way| way.find(image, symbols, &mut problems))
+        .collect();
     if functions.is_empty() {
         return Vec::new();
     }
@@ -88,72 +84,84 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
     }]
 }
 
+/// A function that is there.
+struct Named<'a> {
+    declared: Declared,
+    symbol: Symbol<'a>,
+    graph: Graph,
+    /// The functions that its code calls.
+    calls: BTreeSet<u64>,
+}
+
 // === impl Way ===
 
 impl Way {
-    /// The inner function, when it is proved that all of them hand it their arguments and that
-    /// probes on it cost less than theirs.
-    fn shared(
+    fn find(
         &self,
         image: &Image<'_>,
         symbols: &Symbols<'_>,
-        outer: &[Function],
-    ) -> Option<Function> {
-        if outer.len() < 2 || outer.iter().all(Function::is_cheap) {
-            return None;
-        }
-        let plain = self.inner_of(image, symbols, self.plain.name)?;
-        let mut pointer = None;
-        for extended in self.extended {
-            let Returned::Success { bytes } = extended.returns else {
-                return None;
-            };
-            if symbols.named(extended.name).next().is_none() {
-                continue;
-            }
-            let called = self.inner_of(image, symbols, extended.name)?;
-            let at = ARGUMENTS.iter().position(|&register| register == bytes)?;
-            let stands = called.arguments[at]?;
-            if called.address != plain.address || *pointer.get_or_insert(stands) != stands {
-                return None;
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Function> {
+        let mut all = Vec::new();
+        for declared in self.functions {
+            for symbol in symbols.named(declared.name) {
+                match Named::read(image, symbols, *declared, symbol) {
+                    Some(named) => all.push(named),
+                    None => problems.push(declared.no_code(symbol)),
+                }
             }
         }
-        for name in self.other {
-            if symbols.named(name).next().is_some()
-                && self.called(image, symbols, name)?.address == plain.address
-            {
-                return None;
-            }
-        }
-        let declared = declared(
-            self.inner,
-            self.direction,
-            Returned::Success { bytes: pointer? },
-        );
-        let bytes = symbols
+        // A function that calls another of them is seen there.
+        let addresses: Vec<u64> = all.iter().map(|named| named.symbol.address).collect();
+        all.retain(|named| {
+            let mut others = addresses.iter().filter(|&&at| at != named.symbol.address);
+            !others.any(|address| named.calls.contains(address))
+        });
+        let functions: Vec<Function> = all
             .iter()
-            .find(|symbol| symbol.address == plain.address)
-            .map_or(0, |symbol| symbol.bytes);
-        let limits = Limits::from_size(bytes);
-        let sites = sites(image, plain.address, limits, &declared.registers())?;
-        let function = declared.with(sites);
-        function.is_cheap().then_some(function)
+            .filter_map(|named| named.declared.at(image, named.symbol))
+            .collect();
+        if functions.iter().all(Function::is_cheap) {
+            return functions;
+        }
+        match self.shared(image, symbols, &all) {
+            Some(shared) => vec![shared],
+            None => functions,
+        }
     }
+}
 
-    /// What the only function of this name calls with its own session, buffer and length.
-    fn inner_of(&self, image: &Image<'_>, symbols: &Symbols<'_>, name: &str) -> Option<Inner> {
-        let inner = self.called(image, symbols, name)?;
-        let same = (0..3).all(|at| inner.arguments[at] == Some(ARGUMENTS[at]));
-        same.then_some(inner)
-    }
+// === impl Named ===
 
-    fn called(&self, image: &Image<'_>, symbols: &Symbols<'_>, name: &str) -> Option<Inner> {
-        let mut named = symbols.named(name);
-        let symbol = named.next().filter(|_| named.next().is_none())?;
-        inner(&Graph::read(
-            image,
-            symbol.address,
-            Limits::from_size(symbol.bytes),
-        )?)
+impl<'a> Named<'a> {
+    fn read(
+        image: &Image<'_>,
+        symbols: &Symbols<'a>,
+        declared: Declared,
+        symbol: Symbol<'a>,
+    ) -> Option<Self> {
+        let graph = Graph::read(image, symbol.address, Limits::from_size(symbol.bytes))?;
+        Some(Self {
+            calls: calls(image, symbols, symbol),
+            declared,
+            symbol,
+            graph,
+        })
     }
+}
+
+/// What is called, also through the dynamic linker's stubs.
+fn calls(image: &Image<'_>, symbols: &Symbols<'_>, symbol: Symbol<'_>) -> BTreeSet<u64> {
+    const MAX_CALLS: usize = 256;
+    let direct: BTreeSet<u64> = code::calls(image, symbol.address, symbol.bytes)
+        .take(MAX_CALLS)
+        .collect();
+    direct
+        .into_iter()
+        .map(|address| {
+            let stub = image.stub(address).filter(|name| name.starts_with("SSL_"));
+            stub.and_then(|name| symbols.named(name).next())
+                .map_or(address, |symbol| symbol.address)
+        })
+        .collect()
 }

@@ -21,9 +21,14 @@ pub(crate) fn inner(graph: &Graph) -> Option<Inner> {
     let mut at = graph.start();
     for _ in 0..MAX_INSTRUCTIONS {
         let node = graph.node(at);
-        if let Kind::Call(target) = node.kind {
+        let target = match node.kind {
+            Kind::Call(target) => Some(target?),
+            Kind::Leave => Some(node.instruction.near_branch_target()),
+            _ => None,
+        };
+        if let Some(address) = target {
             return Some(Inner {
-                address: target?,
+                address,
                 arguments: held.map(|held| {
                     ARGUMENTS
                         .into_iter()

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::Place;
+use iced_x86::{Decoder, DecoderOptions};
+
 use super::graph::{Graph, Kind, Node, Proof};
 use super::values::{ALL, Registers, Width};
+use super::{Place, class};
+use crate::elf::Image;
 use crate::{Class, Register};
 
 /// Ends of functions are short: what is longer is not an end.
@@ -17,14 +20,17 @@ pub(super) enum Chosen {
     /// Every call that returns passes exactly one.
     Sites(Vec<Place>),
     Probe,
+    /// The same, or it ends in the function that starts there.
+    Either(Vec<Place>, Place),
 }
 
 /// The register that holds the returned value, and where.
-pub(super) fn choose(graph: &Graph) -> (Register, Chosen) {
+pub(super) fn choose(image: &Image<'_>, graph: &Graph) -> (Register, Chosen) {
     let ends: Vec<usize> = graph.all(Kind::Return).collect();
-    let proved = graph.proof == Proof::Whole && graph.tails.is_empty() && !ends.is_empty();
+    let whole = graph.proof == Proof::Whole && !ends.is_empty();
     let mut steps = MAX_STEPS_IN_ALL;
-    if proved
+    if whole
+        && graph.tails.is_empty()
         && let Some((value, sites)) = ALL
             .into_iter()
             .filter(|&register| register != Register::Rsp)
@@ -32,11 +38,29 @@ pub(super) fn choose(graph: &Graph) -> (Register, Chosen) {
     {
         return (value, Chosen::Sites(sites));
     }
-    if graph.node(graph.start()).class == Class::Emulated || !proved {
-        return (Register::Rax, Chosen::Probe);
-    }
-    let sites = ends.iter().map(|&end| Place::of(graph.node(end))).collect();
-    (Register::Rax, Chosen::Sites(sites))
+    let chosen = if graph.node(graph.start()).class == Class::Emulated {
+        Chosen::Probe
+    } else {
+        let sites = ends.iter().map(|&end| Place::of(graph.node(end))).collect();
+        match graph.tails.len() {
+            0 if whole => Chosen::Sites(sites),
+            _ => tail(image, graph).map_or(Chosen::Probe, |tail| Chosen::Either(sites, tail)),
+        }
+    };
+    (Register::Rax, chosen)
+}
+
+/// The start of the only function that this one ends in, if it is a cheap place and not called
+/// before.
+fn tail(image: &Image<'_>, graph: &Graph) -> Option<Place> {
+    let mut tails = graph.tails.iter().copied();
+    let address = tails.next().filter(|_| graph.proof == Proof::Whole)?;
+    let place = Place::at(image, address)?;
+    let called = graph
+        .nodes()
+        .iter()
+        .any(|node| node.kind == Kind::Call(Some(address)));
+    (tails.next().is_none() && !called && place.class == Class::Emulated).then_some(place)
 }
 
 /// Cheap instructions of which every way to an end passes exactly one while the value to be
@@ -122,5 +146,16 @@ impl Place {
             address: node.address,
             class: node.class,
         }
+    }
+
+    /// The first instruction there.
+    fn at(image: &Image<'_>, address: u64) -> Option<Self> {
+        let code = image.code(address)?;
+        let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        Some(Self {
+            address,
+            class: class(&code[..instruction.len()]),
+        })
     }
 }
