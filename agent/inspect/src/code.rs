@@ -7,16 +7,17 @@ mod inner;
 mod returns;
 mod sweep;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 
 use crate::elf::Image;
 use crate::{Class, Register, Return, Site};
 
 pub(crate) use class::class;
-pub(crate) use graph::{Graph, Limits};
+pub(crate) use graph::{Graph, Kind, Limits, Node, Proof};
 pub(crate) use inner::inner;
 pub(crate) use sweep::{calls, pointers};
+pub(crate) use values::{ALL, Registers, Width, general};
 
 /// The registers that hold a C function's arguments (System V ABI).
 pub(crate) const ARGUMENTS: [Register; 6] = [

@@ -10,13 +10,16 @@ use object::LittleEndian;
 use object::elf::{EM_X86_64, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionTable};
 
-pub(crate) use symbols::{Symbol, Symbols};
+pub(crate) use plt::Stubs;
+pub(crate) use symbols::{Symbol, Symbols, name_at};
 
 pub(crate) type Header = FileHeader64<LittleEndian>;
 
 /// More program headers than any linker writes: the rest is not read.
 const MAX_SEGMENTS: usize = 256;
 const MAX_BUILD_ID_BYTES: usize = 64;
+/// Of one segment.
+const MAX_NOTES: usize = 64;
 
 /// Why a file is not looked into. The file is at fault, or it is not for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +88,10 @@ impl<'a> Image<'a> {
         let Ok(Some(mut notes)) = segment.notes(LittleEndian, self.bytes) else {
             return;
         };
-        while let Ok(Some(note)) = notes.next() {
+        for _ in 0..MAX_NOTES {
+            let Ok(Some(note)) = notes.next() else {
+                return;
+            };
             let id = note.desc();
             if note.name() == b"GNU"
                 && note.n_type(LittleEndian) == NT_GNU_BUILD_ID

@@ -5,6 +5,8 @@
 
 mod code;
 mod elf;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod gnutls;
 mod library;
 mod named;
@@ -13,6 +15,8 @@ mod openssl;
 use elf::{Image, Symbols};
 
 pub use elf::Error;
+#[cfg(any(test, feature = "fuzz"))]
+pub use fuzz::fuzz_inspect;
 pub use library::{
     Arguments, Class, Direction, Finding, Function, Inspection, Library, Outcome, Problem,
     Register, Return, Site, Stack,

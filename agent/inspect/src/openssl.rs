@@ -10,7 +10,7 @@ mod version;
 use std::collections::BTreeSet;
 
 use crate::code::{self, Graph, Limits};
-use crate::elf::{Image, Symbol, Symbols};
+use crate::elf::{Image, Stubs, Symbol, Symbols};
 use crate::named::{Declared, Returned};
 use crate::{Direction, Finder, Finding, Function, Library, Problem, Register};
 
@@ -66,14 +66,20 @@ const fn declared(name: &'static str, direction: Direction, returns: Returned) -
 }
 
 fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
+    let mut names = WAYS.iter().flat_map(|way| way.functions);
+    if !names.any(|declared| symbols.named(declared.name).next().is_some()) {
+        return Vec::new();
+    }
+    let calls = Calls {
+        image,
+        symbols,
+        stubs: Stubs::read(image, "SSL_"),
+    };
     let mut problems = Vec::new();
     let functions: Vec<Function> = WAYS
         .iter()
-        .flat_map(|way| way.find(image, symbols, &mut problems))
+        .flat_map(|way| way.find(&calls, &mut problems))
         .collect();
-    if functions.is_empty() {
-        return Vec::new();
-    }
     let (stack, version) = version::tell(image, symbols);
     vec![Library {
         stack,
@@ -93,19 +99,21 @@ struct Named<'a> {
     calls: BTreeSet<u64>,
 }
 
+/// Who calls whom in this file.
+struct Calls<'i, 'a> {
+    image: &'i Image<'a>,
+    symbols: &'i Symbols<'a>,
+    stubs: Stubs<'a>,
+}
+
 // === impl Way ===
 
 impl Way {
-    fn find(
-        &self,
-        image: &Image<'_>,
-        symbols: &Symbols<'_>,
-        problems: &mut Vec<Problem>,
-    ) -> Vec<Function> {
+    fn find(&self, calls: &Calls<'_, '_>, problems: &mut Vec<Problem>) -> Vec<Function> {
         let mut all = Vec::new();
         for declared in self.functions {
-            for symbol in symbols.named(declared.name) {
-                match Named::read(image, symbols, *declared, symbol) {
+            for symbol in calls.symbols.named(declared.name) {
+                match Named::read(calls, *declared, symbol) {
                     Some(named) => all.push(named),
                     None => problems.push(declared.no_code(symbol)),
                 }
@@ -119,12 +127,12 @@ impl Way {
         });
         let functions: Vec<Function> = all
             .iter()
-            .filter_map(|named| named.declared.at(image, named.symbol))
+            .filter_map(|named| named.declared.at(calls.image, named.symbol))
             .collect();
         if functions.iter().all(Function::is_cheap) {
             return functions;
         }
-        match self.shared(image, symbols, &all) {
+        match self.shared(calls, &all) {
             Some(shared) => vec![shared],
             None => functions,
         }
@@ -134,15 +142,11 @@ impl Way {
 // === impl Named ===
 
 impl<'a> Named<'a> {
-    fn read(
-        image: &Image<'_>,
-        symbols: &Symbols<'a>,
-        declared: Declared,
-        symbol: Symbol<'a>,
-    ) -> Option<Self> {
-        let graph = Graph::read(image, symbol.address, Limits::from_size(symbol.bytes))?;
+    fn read(calls: &Calls<'_, 'a>, declared: Declared, symbol: Symbol<'a>) -> Option<Self> {
+        let limits = Limits::from_size(symbol.bytes);
+        let graph = Graph::read(calls.image, symbol.address, limits)?;
         Some(Self {
-            calls: calls(image, symbols, symbol),
+            calls: calls.of(symbol),
             declared,
             symbol,
             graph,
@@ -150,18 +154,22 @@ impl<'a> Named<'a> {
     }
 }
 
-/// What is called, also through the dynamic linker's stubs.
-fn calls(image: &Image<'_>, symbols: &Symbols<'_>, symbol: Symbol<'_>) -> BTreeSet<u64> {
-    const MAX_CALLS: usize = 256;
-    let direct: BTreeSet<u64> = code::calls(image, symbol.address, symbol.bytes)
-        .take(MAX_CALLS)
-        .collect();
-    direct
-        .into_iter()
-        .map(|address| {
-            let stub = image.stub(address).filter(|name| name.starts_with("SSL_"));
-            stub.and_then(|name| symbols.named(name).next())
-                .map_or(address, |symbol| symbol.address)
-        })
-        .collect()
+// === impl Calls ===
+
+impl Calls<'_, '_> {
+    /// What is called, also through the dynamic linker's stubs.
+    fn of(&self, symbol: Symbol<'_>) -> BTreeSet<u64> {
+        const MAX_CALLS: usize = 256;
+        let direct: BTreeSet<u64> = code::calls(self.image, symbol.address, symbol.bytes)
+            .take(MAX_CALLS)
+            .collect();
+        direct
+            .into_iter()
+            .map(|address| {
+                let stub = self.stubs.name(self.image, address);
+                stub.and_then(|name| self.symbols.named(name).next())
+                    .map_or(address, |symbol| symbol.address)
+            })
+            .collect()
+    }
 }

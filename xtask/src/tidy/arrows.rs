@@ -7,15 +7,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ebpf/abi", &[]),
     ("ebpf/probes", &["weft-abi"]),
     ("agent/proto", &["weft-abi"]),
+    ("agent/inspect", &[]),
     ("agent/flow", &["weft-abi", "weft-proto"]),
-    ("agent/daemon", &["weft-abi", "weft-proto", "weft-flow"]),
+    (
+        "agent/daemon",
+        &["weft-abi", "weft-proto", "weft-inspect", "weft-flow"],
+    ),
     // These know weft from the outside only.
     ("tests/workloads", &[]),
     ("tests/truth", &["weft-workloads"]),
     ("tests/e2e", &["weft-workloads"]),
     ("tests/bench", &["weft-workloads", "weft-e2e"]),
     ("tests/vm", &["weft-workloads"]),
-    ("tests/fuzz", &["weft-abi", "weft-proto", "weft-flow"]),
+    (
+        "tests/fuzz",
+        &["weft-abi", "weft-proto", "weft-inspect", "weft-flow"],
+    ),
     ("xtask", &["weft-workloads"]),
 ];
 

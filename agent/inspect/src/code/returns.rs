@@ -13,7 +13,7 @@ use crate::{Class, Register};
 /// Ends of functions are short: what is longer is not an end.
 const MAX_STEPS: usize = 256;
 /// Of one function, over all that is tried.
-const MAX_STEPS_IN_ALL: usize = 200_000;
+const MAX_STEPS_IN_ALL: usize = 50_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chosen {

@@ -62,6 +62,18 @@ fn check(text: &str) -> String {
     said.trim_end().to_owned()
 }
 
+/// All functions of the table, by name.
+pub(crate) fn functions() -> Vec<(&'static str, Vec<u8>)> {
+    FUNCTIONS
+        .split("\n\n")
+        .map(|text| {
+            let name = text.split(':').next().unwrap_or_default();
+            let code = text.lines().filter_map(|line| line.strip_prefix("code "));
+            (name, code.flat_map(bytes).collect())
+        })
+        .collect()
+}
+
 fn bytes(hex: &str) -> impl Iterator<Item = u8> {
     (0..hex.len() / 2).map(move |at| {
         u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hexadecimal digits")

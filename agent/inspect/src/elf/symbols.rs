@@ -9,8 +9,10 @@ use super::Image;
 /// Names are not longer in practice; a hostile table whose names never end is not read through for
 /// each of its symbols.
 const MAX_NAME_BYTES: usize = 512;
-/// Of each table. The largest programs have a tenth of that.
+/// Of all tables together. The largest programs have a tenth of that.
 const MAX_SYMBOLS: usize = 8 << 20;
+/// Of one name: versions of an interface, or copies that were linked in.
+const MAX_NAMESAKES: usize = 4;
 /// Kept of those that a finder asked for.
 const MAX_KEPT: usize = 16 << 10;
 
@@ -34,6 +36,7 @@ impl<'a> Symbols<'a> {
         let Some(sections) = image.sections() else {
             return symbols;
         };
+        let mut left = MAX_SYMBOLS;
         for section in sections.iter() {
             let kind = section.sh_type(LittleEndian);
             if kind != SHT_DYNSYM && kind != SHT_SYMTAB {
@@ -46,7 +49,7 @@ impl<'a> Symbols<'a> {
                 .and_then(|strings| strings.data(LittleEndian, image.bytes()).ok());
             let table = section.data(LittleEndian, image.bytes()).ok();
             if let (Some(strings), Some(table)) = (strings, table) {
-                symbols.read_table(table, strings, &wanted);
+                symbols.read_table(table, strings, &wanted, &mut left);
             }
         }
         symbols
@@ -58,8 +61,15 @@ impl<'a> Symbols<'a> {
         symbols
     }
 
-    fn read_table(&mut self, table: &'a [u8], strings: &'a [u8], wanted: impl Fn(&[u8]) -> bool) {
-        let entries = (table.len() / size_of::<Sym64<LittleEndian>>()).min(MAX_SYMBOLS);
+    fn read_table(
+        &mut self,
+        table: &'a [u8],
+        strings: &'a [u8],
+        wanted: impl Fn(&[u8]) -> bool,
+        left: &mut usize,
+    ) {
+        let entries = (table.len() / size_of::<Sym64<LittleEndian>>()).min(*left);
+        *left -= entries;
         let Ok((entries, _)) = pod::slice_from_bytes::<Sym64<LittleEndian>>(table, entries) else {
             return;
         };
@@ -67,12 +77,7 @@ impl<'a> Symbols<'a> {
             if entry.st_info & 0xf != STT_FUNC || entry.st_shndx.get(LittleEndian) == SHN_UNDEF {
                 continue;
             }
-            let start = entry.st_name.get(LittleEndian) as usize;
-            let Some(name) = strings.get(start..) else {
-                continue;
-            };
-            let name = name.get(..MAX_NAME_BYTES).unwrap_or(name);
-            let Some(name) = memchr::memchr(0, name).map(|end| &name[..end]) else {
+            let Some(name) = name_at(strings, entry.st_name.get(LittleEndian)) else {
                 continue;
             };
             if !wanted(name) {
@@ -97,10 +102,18 @@ impl<'a> Symbols<'a> {
         self.list
             .iter()
             .filter(move |symbol| symbol.name == name)
+            .take(MAX_NAMESAKES)
             .copied()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Symbol<'a>> {
         self.list.iter().copied()
     }
+}
+
+/// The name that begins there in a table of strings.
+pub(crate) fn name_at(strings: &[u8], start: u32) -> Option<&[u8]> {
+    let name = strings.get(start as usize..)?;
+    let name = name.get(..MAX_NAME_BYTES).unwrap_or(name);
+    memchr::memchr(0, name).map(|end| &name[..end])
 }

@@ -60,3 +60,44 @@ fn other_files() {
     file[18] = 183;
     check(&file, Error::Machine);
 }
+
+/// A file with these functions and a table that names them.
+pub(crate) fn file_of(functions: &[(&str, &[u8])]) -> Vec<u8> {
+    const ADDRESS: u64 = 0x1000;
+    let (mut code, mut names, mut table) = (Vec::new(), vec![0], vec![0; 24]);
+    for (name, bytes) in functions {
+        table.extend((names.len() as u32).to_le_bytes());
+        table.extend([0x12, 0, 1, 0]);
+        table.extend((ADDRESS + code.len() as u64).to_le_bytes());
+        table.extend((bytes.len() as u64).to_le_bytes());
+        names.extend(name.bytes());
+        names.push(0);
+        code.extend(*bytes);
+    }
+    let mut file = file_with(ADDRESS, &code);
+    let mut sections = vec![[0; 10]];
+    // Code, symbols, names: the type, what it refers to, the size of an entry.
+    for (kind, link, entry, bytes) in [(1, 0, 0, &code), (2, 3, 24, &table), (3, 0, 0, &names)] {
+        let (offset, len) = (file.len() as u64, bytes.len() as u64);
+        sections.push([0, kind, 0, ADDRESS, offset, len, link, 1, 1, entry]);
+        if kind != 1 {
+            file.extend(bytes);
+        } else {
+            sections.last_mut().expect("it is there")[4] = CODE_OFFSET;
+        }
+    }
+    let start = file.len() as u64;
+    file[40..48].copy_from_slice(&start.to_le_bytes());
+    file[58] = 64;
+    file[60] = sections.len() as u8;
+    file[62] = 3;
+    for section in sections {
+        for (at, value) in section.into_iter().enumerate() {
+            match at {
+                0 | 1 | 6 | 7 => file.extend((value as u32).to_le_bytes()),
+                _ => file.extend(value.to_le_bytes()),
+            }
+        }
+    }
+    file
+}

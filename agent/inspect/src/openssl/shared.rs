@@ -1,20 +1,15 @@
 //! The function within, when it costs less to watch than those that call it.
 
-use super::{Named, Way, calls};
+use super::{Calls, Named, Way};
 use crate::Function;
 use crate::code::{ARGUMENTS, Limits, inner, sites};
-use crate::elf::{Image, Symbols};
 use crate::named::{Declared, Returned};
 
 impl Way {
     /// `None` unless it is proved that all of them hand it their arguments, that nothing which must
     /// not be watched calls it, and that the kernel emulates all its sites.
-    pub(super) fn shared(
-        &self,
-        image: &Image<'_>,
-        symbols: &Symbols<'_>,
-        outer: &[Named<'_>],
-    ) -> Option<Function> {
+    pub(super) fn shared(&self, calls: &Calls<'_, '_>, outer: &[Named<'_>]) -> Option<Function> {
+        let Calls { image, symbols, .. } = calls;
         let (mut address, mut pointer) = (None, None);
         for named in outer {
             let called = inner(&named.graph)?;
@@ -32,7 +27,7 @@ impl Way {
         }
         let (address, bytes) = (address?, pointer?);
         for other in self.others.iter().flat_map(|name| symbols.named(name)) {
-            if calls(image, symbols, other).contains(&address) {
+            if calls.of(other).contains(&address) {
                 return None;
             }
         }

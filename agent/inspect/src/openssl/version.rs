@@ -1,11 +1,11 @@
 //! Which of the family it is, and how old.
 
 use object::LittleEndian;
-use object::read::elf::SectionTable;
+use object::read::elf::{SectionHeader as _, SectionTable};
 
 use crate::Stack;
 use crate::code::pointers;
-use crate::elf::{Header, Image, Symbol, Symbols};
+use crate::elf::{Header, Image, Symbol, Symbols, name_at};
 
 /// Functions that return the name of the library, the newer first.
 const NAMING: [&str; 2] = ["OpenSSL_version", "SSLeay_version"];
@@ -55,9 +55,8 @@ fn newest_interface(image: &Image<'_>, sections: &SectionTable<'_, Header>) -> O
         .gnu_verdef(LittleEndian, image.bytes())
         .ok()
         .flatten()?;
-    let strings = sections
-        .strings(LittleEndian, image.bytes(), strings)
-        .ok()?;
+    let strings = sections.section(strings).ok()?;
+    let strings = strings.data(LittleEndian, image.bytes()).ok()?;
     let mut newest: Option<Vec<u32>> = None;
     for _ in 0..MAX_VERSIONS {
         let Ok(Some((_, mut names))) = definitions.next() else {
@@ -66,9 +65,7 @@ fn newest_interface(image: &Image<'_>, sections: &SectionTable<'_, Header>) -> O
         let Ok(Some(name)) = names.next() else {
             continue;
         };
-        let numbers = name
-            .name(LittleEndian, strings)
-            .ok()
+        let numbers = name_at(strings, name.vda_name.get(LittleEndian))
             .and_then(|name| std::str::from_utf8(name).ok())
             .and_then(|name| name.strip_prefix("OPENSSL_"))
             .map(|name| {

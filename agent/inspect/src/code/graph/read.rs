@@ -17,6 +17,7 @@ use crate::elf::Image;
 const MAX_INSTRUCTIONS: usize = 4096;
 const MAX_FRAGMENT_INSTRUCTIONS: usize = 128;
 const MAX_FRAGMENTS: usize = 8;
+const MAX_TAILS: usize = 64;
 /// Where the stack protector's secret stands: `fs:0x28`.
 const STACK_GUARD: u64 = 0x28;
 
@@ -171,6 +172,10 @@ impl Reader<'_, '_> {
             return Some(target);
         }
         if self.tails.contains(&target) {
+            return None;
+        }
+        if self.tails.len() == MAX_TAILS {
+            self.proof = Proof::Broken;
             return None;
         }
         match self.fragment(target) {
