@@ -2,6 +2,7 @@
 //! is not asked for is not touched.
 
 mod plt;
+mod regions;
 mod symbols;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -11,6 +12,7 @@ use object::elf::{EM_X86_64, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NO
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionTable};
 
 pub(crate) use plt::Stubs;
+pub(crate) use regions::Region;
 pub(crate) use symbols::{Symbol, Symbols, name_at};
 
 pub(crate) type Header = FileHeader64<LittleEndian>;

@@ -8,6 +8,7 @@ mod elf;
 #[cfg(any(test, feature = "fuzz"))]
 mod fuzz;
 mod gnutls;
+mod go;
 mod library;
 mod named;
 mod openssl;
@@ -17,8 +18,11 @@ use elf::{Image, Symbols};
 pub use elf::Error;
 #[cfg(any(test, feature = "fuzz"))]
 pub use fuzz::fuzz_inspect;
+pub use go::Program;
+#[cfg(any(test, feature = "fuzz"))]
+pub use go::fuzz_go;
 pub use library::{
-    Arguments, Class, Direction, Finding, Function, Inspection, Library, Outcome, Problem,
+    Arguments, Class, Direction, Finding, Function, Inspection, Library, Outcome, Part, Problem,
     Register, Return, Site, Stack,
 };
 
@@ -38,11 +42,18 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
     let symbols = Symbols::read(&image, |name| {
         FINDERS.iter().any(|finder| (finder.wants)(name))
     });
+    let (program, go) = go::find(&image);
+    let build_id = match image.build_id() {
+        [] => go::build_id(&image).unwrap_or_default(),
+        id => id,
+    };
     Ok(Inspection {
-        build_id: image.build_id().to_vec(),
+        build_id: build_id.to_vec(),
+        go: program,
         libraries: FINDERS
             .iter()
             .flat_map(|finder| (finder.find)(&image, &symbols))
+            .chain(go)
             .collect(),
     })
 }

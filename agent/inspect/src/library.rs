@@ -1,10 +1,14 @@
 //! What is found in a file.
 
+use crate::go;
+
 /// What one ELF file contains of TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inspection {
     /// `NT_GNU_BUILD_ID`, else Go's build id; empty when the file has neither.
     pub build_id: Vec<u8>,
+    /// What a Go program says of itself.
+    pub go: Option<go::Program>,
     /// More than one where a program has several linked in.
     pub libraries: Vec<Library>,
 }
@@ -53,6 +57,10 @@ pub struct Function {
     /// Where its outcome is read.
     pub outcome: Outcome,
     pub returns: Return,
+    /// How many bytes above the stack pointer, at the entry site, stands the address that the call
+    /// returns to, where that is known. When another stands there, the call has ended. (A goroutine's
+    /// stack may have been copied since: count from its upper bound.)
+    pub depth: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +90,8 @@ pub enum Outcome {
     /// The value (`int`) in the first register at the return site is 1 on success; bytes moved stand
     /// (u64) where the second register pointed to at the entry site.
     Pointer { success: Register, bytes: Register },
+    /// As `Bytes`, but the value (`i64`) stands on the stack, so many bytes above its pointer.
+    Stack(u32),
 }
 
 /// Where the outcome is read.
@@ -89,12 +99,21 @@ pub enum Outcome {
 pub enum Return {
     /// Every successful call passes exactly one of these.
     Sites(Vec<Site>),
+    /// A call moves its buffer in parts, one after the other, and passes one of these for each.
+    Parts(Vec<Part>),
     /// Only a return probe sees it; on the function's first instruction.
     Probe { function: Site },
     /// A call passes one of the sites, or ends in another function, whose return only a return probe
     /// on that one's first instruction sees. Others call that function, too: what it returns counts
     /// only while a call of this one is open.
     Either { sites: Vec<Site>, function: Site },
+}
+
+/// Where the outcome of a part of a call is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub site: Site,
+    pub outcome: Outcome,
 }
 
 /// An instruction to put a probe on.
@@ -159,9 +178,15 @@ impl Return {
     pub fn sites(&self) -> impl Iterator<Item = Site> {
         let (sites, function) = match self {
             Self::Sites(sites) => (sites.as_slice(), None),
+            Self::Parts(_) => (&[][..], None),
             Self::Probe { function } => (&[][..], Some(*function)),
             Self::Either { sites, function } => (sites.as_slice(), Some(*function)),
         };
-        sites.iter().copied().chain(function)
+        let parts: &[Part] = match self {
+            Self::Parts(parts) => parts,
+            _ => &[],
+        };
+        let parts = parts.iter().map(|part| part.site);
+        sites.iter().copied().chain(function).chain(parts)
     }
 }

@@ -81,6 +81,7 @@ impl Declared {
                 },
             },
             returns: sites.returns,
+            depth: None,
         }
     }
 }

@@ -54,6 +54,7 @@ fn check(text: &str) -> String {
         Return::Sites(_) => "by sites",
         Return::Probe { .. } => "by probe",
         Return::Either { .. } => "by either",
+        Return::Parts(_) => "by parts",
     };
     writeln!(said, "returns {kind} {:?}", found.value).expect("a string");
     for site in found.returns.sites() {
