@@ -43,7 +43,7 @@ mod tests {
             .iter()
             .map(|library| library.stack)
             .collect();
-        assert_eq!(stacks, [Stack::OpenSsl, Stack::GnuTls]);
+        assert_eq!(stacks, [Stack::OpenSsl, Stack::GnuTls, Stack::Rustls]);
     }
 
     /// The same each time.

@@ -12,6 +12,7 @@ mod go;
 mod library;
 mod named;
 mod openssl;
+mod rustls;
 
 use elf::{Image, Symbols};
 
@@ -27,7 +28,7 @@ pub use library::{
 };
 
 /// One for each family of libraries.
-const FINDERS: &[Finder] = &[openssl::FINDER, gnutls::FINDER];
+const FINDERS: &[Finder] = &[openssl::FINDER, gnutls::FINDER, rustls::FINDER];
 
 /// How one family is found.
 struct Finder {

@@ -90,6 +90,15 @@ pub enum Outcome {
     /// The value (`int`) in the first register at the return site is 1 on success; bytes moved stand
     /// (u64) where the second register pointed to at the entry site.
     Pointer { success: Register, bytes: Register },
+    /// rustls: `buffer` points to its `Payload`, which is a word, the address of the bytes and their
+    /// number. All of them are handed over, which is certain at the entry: there is no return site.
+    Payload,
+    /// rustls: `buffer` points to its `OutboundChunks`, four words. If the first is zero, the second
+    /// and third are the address of the bytes and their number. Else the first two are the address
+    /// and the length of an array of such pairs, and of all their bytes those from the third word
+    /// up to the fourth are meant. The value in the register at the return site (`u64`) says how
+    /// many of them were taken.
+    Chunks(Register),
     /// As `Bytes`, but the value (`i64`) stands on the stack, so many bytes above its pointer.
     Stack(u32),
 }

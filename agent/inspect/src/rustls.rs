@@ -1,0 +1,188 @@
+//! rustls, where symbol tables name its functions (0.23).
+//!
+//! Compilers put much of it into its callers, the more so as the calls for reading and writing are
+//! generic. Two functions through which all plaintext passes are neither generic nor small:
+//! `CommonState::take_received_plaintext`, once for each record that was decrypted, and
+//! `CommonState::buffer_plaintext`, once for each write. Their first argument is the same object.
+
+use iced_x86::{Instruction, Mnemonic, OpKind};
+use memchr::memmem;
+use object::LittleEndian;
+use object::read::elf::SectionHeader as _;
+
+use crate::code::{ARGUMENTS, Limits, loads, sites};
+use crate::elf::{Image, Symbol, Symbols};
+use crate::{
+    Arguments, Direction, Finder, Finding, Function, Library, Outcome, Problem, Return, Stack,
+};
+
+pub(crate) const FINDER: Finder = Finder {
+    wants: |name| WATCHED.iter().any(|watched| watched.is_called(name)),
+    find,
+};
+
+/// More copies are not linked into one program.
+const MAX_COPIES: usize = 4;
+
+struct Watched {
+    name: &'static str,
+    /// How both manglings write it.
+    mangled: &'static str,
+    direction: Direction,
+    /// Whether the code takes its argument's words from where we do.
+    is_as_known: fn(&[Instruction]) -> bool,
+}
+
+const WATCHED: [Watched; 2] = [
+    Watched {
+        name: "rustls::common_state::CommonState::take_received_plaintext",
+        mangled: "11CommonState23take_received_plaintext",
+        direction: Direction::Read,
+        is_as_known: |loads| loads_from(loads, 8) && loads_from(loads, 16),
+    },
+    Watched {
+        name: "rustls::common_state::CommonState::buffer_plaintext",
+        mangled: "11CommonState16buffer_plaintext",
+        direction: Direction::Write,
+        is_as_known: |loads| {
+            let compared = loads.iter().any(|load| {
+                load.mnemonic() == Mnemonic::Cmp
+                    && load.memory_displacement64() == 0
+                    && load.op1_kind() == OpKind::Immediate8to64
+                    && load.immediate(1) == 0
+            });
+            compared && loads_from(loads, 16) && loads_from(loads, 24)
+        },
+    },
+];
+
+fn loads_from(loads: &[Instruction], displacement: u64) -> bool {
+    loads
+        .iter()
+        .any(|load| load.memory_displacement64() == displacement)
+}
+
+fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
+    let is_named = |symbol: Symbol<'_>| (FINDER.wants)(symbol.name.as_bytes());
+    if !symbols.iter().any(is_named) {
+        return Vec::new();
+    }
+    let (mut functions, mut problems) = (Vec::new(), Vec::new());
+    for watched in &WATCHED {
+        let named = symbols
+            .iter()
+            .filter(|symbol| watched.is_called(symbol.name.as_bytes()));
+        let before = functions.len();
+        for symbol in named.take(MAX_COPIES) {
+            match watched.at(image, symbol) {
+                Some(function) => functions.push(function),
+                None => problems.push(Problem(format!(
+                    "`{}` takes its argument in a way that is not known.",
+                    watched.name
+                ))),
+            }
+        }
+        if functions.len() == before {
+            problems.push(Problem(format!(
+                "`{}` is not a function of its own in this build.",
+                watched.name
+            )));
+        }
+    }
+    vec![Library {
+        stack: Stack::Rustls,
+        version: version(image),
+        finding: Finding::Symbols,
+        functions,
+        problems,
+    }]
+}
+
+// === impl Watched ===
+
+impl Watched {
+    /// `_ZN6rustls12common_state11CommonState16buffer_plaintext17h0badfbf42e2f83b2E`, or
+    /// `_RNvMs2_NtCs4YuWb_6rustls12common_stateNtB5_11CommonState16buffer_plaintext`.
+    fn is_called(&self, name: &[u8]) -> bool {
+        let Some(at) = memmem::find(name, self.mangled.as_bytes()) else {
+            return false;
+        };
+        let (before, after) = (&name[..at], &name[at + self.mangled.len()..]);
+        memmem::find(before, b"6rustls12common_state").is_some()
+            && (after.is_empty() || after.starts_with(b"17h") || after.starts_with(b"."))
+    }
+
+    fn at(&self, image: &Image<'_>, symbol: Symbol<'_>) -> Option<Function> {
+        let [session, words, ..] = ARGUMENTS;
+        let loads = loads(image, symbol.address, symbol.bytes, words);
+        if !(self.is_as_known)(&loads) {
+            return None;
+        }
+        let limits = Limits::from_size(symbol.bytes);
+        let sites = sites(image, symbol.address, limits, &[session, words])?;
+        let (outcome, returns) = match self.direction {
+            Direction::Read => (Outcome::Payload, Return::Sites(Vec::new())),
+            Direction::Write => (Outcome::Chunks(sites.value), sites.returns),
+        };
+        Some(Function {
+            name: self.name,
+            direction: self.direction,
+            entry: sites.entry,
+            arguments: Arguments {
+                session: sites.arguments[0],
+                buffer: sites.arguments[1],
+                length: sites.arguments[1],
+            },
+            outcome,
+            returns,
+            depth: None,
+        })
+    }
+}
+
+/// Panics name the file they happen in: `.../rustls-0.23.46/src/conn.rs`.
+fn version(image: &Image<'_>) -> Option<String> {
+    const BEFORE: &[u8] = b"/rustls-";
+    const MAX_BYTES: usize = 16;
+    let sections = image.sections()?;
+    let (_, section) = sections.section_by_name(LittleEndian, b".rodata")?;
+    let data = section.data(LittleEndian, image.bytes()).ok()?;
+    memmem::find_iter(data, BEFORE).take(64).find_map(|at| {
+        let rest = &data[at + BEFORE.len()..];
+        let rest = rest.get(..MAX_BYTES).unwrap_or(rest);
+        let version = &rest[..memchr::memchr(b'/', rest)?];
+        let is_version =
+            version.first()?.is_ascii_digit() && version.iter().all(u8::is_ascii_graphic);
+        is_version.then(|| String::from_utf8_lossy(version).into_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WATCHED;
+
+    #[test]
+    fn both_manglings() {
+        let check = |name: &str, expected: [bool; 2]| {
+            let found = WATCHED.map(|watched| watched.is_called(name.as_bytes()));
+            assert_eq!(found, expected, "{name}");
+        };
+        check(
+            "_ZN6rustls12common_state11CommonState16buffer_plaintext17h0badfbf42e2f83b2E",
+            [false, true],
+        );
+        check(
+            "_RNvMs2_NtCs4YuWb_6rustls12common_stateNtB5_11CommonState23take_received_plaintext",
+            [true, false],
+        );
+        check(
+            "_ZN6rustls12common_state11CommonState16buffer_plaintext28_$u7b$closure$u7d$17h0E",
+            [false; 2],
+        );
+        check(
+            "_ZN6rustls6server11server_conn14EarlyDataState23take_received_plaintext17h0E",
+            [false; 2],
+        );
+        check("SSL_read", [false; 2]);
+    }
+}
