@@ -36,12 +36,19 @@ pub(super) fn site<'g, 't>(
     }
     let ways = Ways::new(graph, callee);
     let behind = ways.holders_behind()?;
-    let fills = |at: usize| {
-        direction == Direction::Read
-            && matches!(graph.node(at).kind, Kind::Call(Some(target))
-                if callee(target).is_some_and(|name| FILLS.contains(&name)))
+    let is_filler = |node: &Node| match node.kind {
+        Kind::Call(Some(target)) => callee(target).is_some_and(|name| FILLS.contains(&name)),
+        _ => false,
     };
-    let returns_zero = |at: usize| ways.effects[at].zeroes(behind[at].as_ref());
+    let fillers: Vec<usize> = match direction {
+        Direction::Read => (0..graph.nodes().len())
+            .filter(|&at| is_filler(graph.node(at)))
+            .collect(),
+        Direction::Write => Vec::new(),
+    };
+    let returns_zero: Vec<bool> = (0..graph.nodes().len())
+        .map(|at| ways.effects[at].zeroes(behind[at].as_ref()))
+        .collect();
     let mut last: Option<(usize, Outcome)> = None;
     for (at, node) in graph.nodes().iter().enumerate() {
         if node.class != Class::Emulated || ways.next[at].is_empty() {
@@ -54,10 +61,10 @@ pub(super) fn site<'g, 't>(
             continue;
         };
         let later = ways.reach(ways.next[at], |_| false);
-        if later[at] || (0..later.len()).any(|other| later[other] && fills(other)) {
+        if later[at] || fillers.iter().any(|&filler| later[filler]) {
             continue;
         }
-        let without = ways.reach(&[graph.start()], |other| other == at || returns_zero(other));
+        let without = ways.reach(&[graph.start()], |other| other == at || returns_zero[other]);
         if graph.all(Kind::Return).any(|end| without[end]) {
             continue;
         }

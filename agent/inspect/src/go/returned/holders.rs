@@ -7,6 +7,9 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register as Name};
 use crate::code::{ALL, Kind, Node, Width, general};
 use crate::{Outcome, Register};
 
+/// More copies of one value are not followed.
+const MAX_PLACES: usize = 64;
+
 /// Places that hold the same value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holders(BTreeSet<Place>);
@@ -113,6 +116,7 @@ impl Effect {
         let mut before = self.kept(behind);
         if let Some((from, to)) = self.copies
             && behind.0.contains(&to)
+            && before.0.len() < MAX_PLACES
         {
             before.0.insert(from);
         }
@@ -124,6 +128,7 @@ impl Effect {
         let mut after = self.kept(before);
         if let Some((from, to)) = self.copies
             && before.0.contains(&from)
+            && after.0.len() < MAX_PLACES
         {
             after.0.insert(to);
         }
