@@ -109,6 +109,7 @@ pub enum Return {
     /// Every successful call passes exactly one of these.
     Sites(Vec<Site>),
     /// A call moves its buffer in parts, one after the other, and passes one of these for each.
+    /// Each says where its own outcome stands; the parts add up to the call's.
     Parts(Vec<Part>),
     /// Only a return probe sees it; on the function's first instruction.
     Probe { function: Site },
