@@ -13,6 +13,7 @@ mod figures;
 mod pipeline;
 mod run;
 mod telemetry;
+mod tls;
 mod why;
 
 use std::{

@@ -18,6 +18,7 @@ use crate::{
     discover::{self, ProcessFacts, Processes, Selector},
     export::{Finished, SpanSink, monotonic_ns},
     figures::Published,
+    tls::{News, Watch},
 };
 
 /// Owns everything between the kernel and the exporters.
@@ -26,6 +27,7 @@ pub(crate) struct Pipeline {
     pub(crate) flow: Flow,
     pub(crate) processes: Processes,
     pub(crate) selector: Selector,
+    pub(crate) tls: Watch,
     pub(crate) sink: SpanSink,
     pub(crate) published: Published,
     pub(crate) questions: Receiver<Question>,
@@ -114,6 +116,7 @@ impl Pipeline {
             flow,
             processes,
             selector,
+            tls,
             ..
         } = self;
         let mut judged = Vec::new();
@@ -123,7 +126,7 @@ impl Pipeline {
                 Err(error) => flow.bad_record(&error),
             }
             // At once: a short-lived process is gone before the next look.
-            flow.drain_processes(|event| learn(event, processes, selector, &mut judged));
+            flow.drain_processes(|event| learn(event, processes, selector, tls, &mut judged));
         });
         for (tgid, verdict) in judged {
             self.judge(tgid, verdict);
@@ -182,10 +185,15 @@ fn learn(
     event: ProcessEvent,
     processes: &mut Processes,
     selector: &Selector,
+    tls: &Watch,
     judged: &mut Vec<(u32, Verdict)>,
 ) {
-    let (process, facts) = match event {
-        ProcessEvent::Seen(process) => (process, processes.seen(process)),
+    let (process, facts, news) = match event {
+        ProcessEvent::Seen(process) => {
+            let facts = processes.seen(process);
+            (process, facts, News::Talks(process.tgid))
+        }
+        ProcessEvent::SpeaksTls(process) => return tls.tell(News::Talks(process.tgid)),
         ProcessEvent::Forked { process, parent } => {
             // The kernel has handed the parent's verdict on.
             processes.forked(process, parent);
@@ -195,9 +203,18 @@ fn learn(
             process,
             previous: _,
             comm,
-        } => (process, processes.execed(process, &comm)),
-        ProcessEvent::Exited(process) => return processes.exited(process),
+        } => {
+            let facts = processes.execed(process, &comm);
+            (process, facts, News::Began(process.tgid))
+        }
+        ProcessEvent::Exited(process) => {
+            tls.tell(News::Ended(process.tgid));
+            return processes.exited(process);
+        }
     };
+    if selector.may_trace(&facts) {
+        tls.tell(news);
+    }
     if let Some(verdict) = verdict(selector, &facts) {
         judged.push((process.tgid, verdict));
     }

@@ -29,6 +29,7 @@ use crate::{
     figures::Published,
     pipeline::{self, Pipeline},
     telemetry::{self, Registry},
+    tls::Watch,
     why::AnswerServer,
 };
 
@@ -98,11 +99,18 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         ports: selector.ports().to_vec(),
     };
     probes.select(&selection)?;
+    let running = discover::scan()
+        .into_iter()
+        .filter(|facts| selector.may_trace(facts))
+        .map(|facts| facts.pid)
+        .collect();
+    let tls = Watch::start(probes.take_user(), running, &registry)?;
     let pipeline = Pipeline {
         probes,
         flow,
         processes,
         selector,
+        tls,
         sink: exports.sink(),
         published,
         questions,

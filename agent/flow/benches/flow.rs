@@ -92,6 +92,7 @@ fn data(cookie: u64, direction: Direction, payload: &[u8], offset: u64, now_ns: 
         offset,
         len: payload.len() as u32,
         seq: first.wrapping_add(offset as u32),
+        cipher_len: 0,
         tail: [0; 8],
         missing: Missing::None,
         payload,

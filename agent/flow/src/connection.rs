@@ -5,12 +5,14 @@ use weft_abi::{DataFlags, Direction};
 use weft_proto::http1::{RequestParser, ResponseParser};
 
 use crate::exchange::Exchanges;
-use crate::record::{Data, Ends, Open};
+use crate::record::{Data, Ends, Open, Secure};
 use crate::span::{Endpoint, Kind, Process};
 use crate::wire::Position;
 
 pub(crate) struct Connection {
+    /// Of the socket, or the session's id.
     pub(crate) cookie: u64,
+    pub(crate) layer: Layer,
     pub(crate) ends: Ends,
     pub(crate) netns: u32,
     /// Seen from its first byte on.
@@ -24,6 +26,21 @@ pub(crate) struct Connection {
     pub(crate) last_ns: u64,
     /// Stands in the queue of idle checks.
     pub(crate) timed: bool,
+}
+
+/// What the streams of a connection are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// A socket's bytes.
+    Socket {
+        /// The TLS session that it was last proved to carry.
+        session: Option<u64>,
+    },
+    /// Plaintext of a TLS session.
+    Session {
+        /// Cookie of the socket that carries it.
+        socket: Option<u64>,
+    },
 }
 
 /// ```text
@@ -55,6 +72,17 @@ pub enum Muted {
     Malformed,
     /// More requests than are kept wait for their response.
     Pipelining,
+}
+
+impl Muted {
+    /// What the kernel programs are told. TLS is muted for its bytes only: its calls prove where
+    /// sessions belong.
+    pub(crate) fn stage(self) -> weft_abi::Stage {
+        match self {
+            Self::Tls | Self::Tunnel => weft_abi::Stage::Secure,
+            _ => weft_abi::Stage::Muted,
+        }
+    }
 }
 
 /// One direction.
@@ -97,10 +125,29 @@ pub(crate) struct Mark {
     pub(crate) tid: u32,
     pub(crate) tgid: u32,
     pub(crate) seq: Option<u32>,
+    /// TLS session: length of the ciphertext that begins at `seq`.
+    pub(crate) cipher_len: u32,
     pub(crate) off_epoll: bool,
 }
 
 const MAX_MARKS: usize = 64;
+
+// === impl Mark ===
+
+impl Mark {
+    /// Where ciphertext left whose length is not known.
+    pub(crate) fn cipher(seq: u32) -> Self {
+        Self {
+            offset: 0,
+            time_ns: 0,
+            tid: 0,
+            tgid: 0,
+            seq: Some(seq),
+            cipher_len: 0,
+            off_epoll: false,
+        }
+    }
+}
 
 // === impl Connection ===
 
@@ -109,6 +156,7 @@ impl Connection {
         let expected = from_beginning.then_some(0);
         Self {
             cookie: open.cookie,
+            layer: Layer::Socket { session: None },
             ends: open.ends,
             netns: open.netns,
             from_beginning,
@@ -121,6 +169,29 @@ impl Connection {
             last_ns: open.origin.time_ns,
             timed: false,
         }
+    }
+
+    /// A session that was just seen first; its socket is told later.
+    pub(crate) fn session(secure: &Secure, process: Process) -> Self {
+        Self {
+            cookie: secure.session,
+            layer: Layer::Session { socket: None },
+            ends: Ends::Unproved,
+            netns: 0,
+            from_beginning: false,
+            process,
+            stage: Stage::Unknown,
+            rx: Half::new(None),
+            tx: Half::new(None),
+            exchanges: Exchanges::default(),
+            malformed: 0,
+            last_ns: secure.origin.time_ns,
+            timed: false,
+        }
+    }
+
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self.layer, Layer::Session { .. })
     }
 
     pub(crate) fn is_muted(&self) -> bool {
@@ -140,6 +211,7 @@ pub(crate) fn endpoints(ends: &Ends) -> (Endpoint, Endpoint) {
     match *ends {
         Ends::Inet { local, remote } => (Endpoint::Inet(local), Endpoint::Inet(remote)),
         Ends::Unix { .. } => (Endpoint::Unix, Endpoint::Unix),
+        Ends::Unproved => (Endpoint::Unproved, Endpoint::Unproved),
     }
 }
 
@@ -149,6 +221,7 @@ pub(crate) fn position(
     ends: &Ends,
     netns: u32,
     from_beginning: bool,
+    tls: bool,
     mark: &Mark,
     start: u64,
 ) -> Option<Position> {
@@ -158,6 +231,15 @@ pub(crate) fn position(
                 Kind::Server => (remote, local),
                 Kind::Client => (local, remote),
             };
+            if tls {
+                return Some(Position::Tls {
+                    seq: mark.seq?,
+                    len: mark.cipher_len,
+                    client,
+                    server,
+                    netns,
+                });
+            }
             // Sequence numbers count modulo 2^32.
             let seq = mark
                 .seq?
@@ -174,11 +256,12 @@ pub(crate) fn position(
                 Kind::Server => peer,
                 Kind::Client => sk,
             };
-            (from_beginning && client != 0).then_some(Position::Unix {
+            (from_beginning && !tls && client != 0).then_some(Position::Unix {
                 sk: client,
                 offset: start,
             })
         }
+        Ends::Unproved => None,
     }
 }
 
@@ -207,6 +290,7 @@ impl Marks {
             tid: data.origin.tid,
             tgid: data.origin.tgid,
             seq: data.has(DataFlags::SEQ).then_some(data.seq),
+            cipher_len: data.cipher_len,
             off_epoll: data.off_epoll(),
         });
     }

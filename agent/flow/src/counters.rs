@@ -3,7 +3,8 @@
 //! These hold at any time, under any loss of records (`tests/accounting.rs`):
 //!
 //! ```text
-//! records            = records_bad + records_data + records_open + records_close + records_process
+//! records            = records_bad + records_data + records_open + records_close
+//!                    + records_process + records_secure
 //! records_data       = data_taken + data_unknown_connection + data_muted + data_overlap
 //! requests           = spans_emitted + spans_open
 //!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
@@ -38,6 +39,8 @@ counters! {
     records_close: "records", "close";
     /// Fork, exec, exit.
     records_process: "records", "process";
+    /// TLS sessions.
+    records_secure: "records", "secure";
     /// Went to recognition or to a parser.
     data_taken: "data_records", "taken";
     /// Its open record was lost, or the connection was evicted.
@@ -57,6 +60,11 @@ counters! {
     connections_evicted: "connections", "evicted";
     /// A second open record of the same socket.
     connections_replaced: "connections", "replaced";
+
+    /// TLS sessions among the connections.
+    sessions_opened: "tls_sessions_seen";
+    /// Of them, put on their socket.
+    sessions_proved: "tls_sessions_proved";
 
     /// First bytes were recognised.
     recognised_http1: "recognised", "http1";

@@ -8,7 +8,7 @@ use weft_abi::{DataFlags, Direction, Hint};
 use weft_proto::http1::Wanted;
 
 use crate::config::Config;
-use crate::connection::{Connection, Muted, Stage};
+use crate::connection::{Connection, Layer, Muted, Stage};
 use crate::counters::Counters;
 use crate::diagnose::ConnectionSummary;
 use crate::hints::Hints;
@@ -23,8 +23,8 @@ use crate::state::State;
 /// Records in, spans out; the same records, configuration and seed give the same spans.
 pub struct Flow {
     /// By socket cookie, in the order of their last record.
-    connections: LinkedHashMap<u64, Box<Connection>, RandomState>,
-    state: State,
+    pub(crate) connections: LinkedHashMap<u64, Box<Connection>, RandomState>,
+    pub(crate) state: State,
     wanted: Wanted,
     hints: Hints,
     /// Connections on which an exchange has begun since the last tick: most will be over by then.
@@ -81,6 +81,10 @@ impl Flow {
             Record::Close(close) => {
                 counters.records_close += 1;
                 self.close(close);
+            }
+            Record::Secure(secure) => {
+                counters.records_secure += 1;
+                self.secure(secure);
             }
             Record::Process(change) => {
                 counters.records_process += 1;
@@ -174,6 +178,7 @@ impl Flow {
         }
         let from_beginning = match open.ends {
             Ends::Inet { .. } => open.is_fresh(),
+            Ends::Unproved => false,
             Ends::Unix { sk, peer } => {
                 if peer != 0 {
                     self.state.unix_peers.insert(peer, sk);
@@ -182,16 +187,21 @@ impl Flow {
             }
         };
         let connection = Connection::new(open, process, from_beginning);
-        self.connections.insert(open.cookie, Box::new(connection));
-        if self.connections.len() > self.state.config.limits.connections {
-            self.evict();
-        }
+        self.insert(connection);
         if open.is_own() {
             self.mute_own(open);
         } else if self.own.iter().any(|own| mirrored(own, &open.ends)) {
             self.mute(open.cookie, Muted::Own);
         } else if self.has_skipped_port(&open.ends) {
             self.mute(open.cookie, Muted::Port);
+        }
+    }
+
+    pub(crate) fn insert(&mut self, connection: Connection) {
+        self.connections
+            .insert(connection.cookie, Box::new(connection));
+        if self.connections.len() > self.state.config.limits.connections {
+            self.evict();
         }
     }
 
@@ -237,7 +247,7 @@ impl Flow {
         }
     }
 
-    fn mute(&mut self, cookie: u64, why: Muted) {
+    pub(crate) fn mute(&mut self, cookie: u64, why: Muted) {
         let Some(connection) = self.connections.get_mut(&cookie) else {
             return;
         };
@@ -245,11 +255,33 @@ impl Flow {
             return;
         }
         connection.mute(why, &mut self.state);
+        if matches!(why, Muted::Tls | Muted::Tunnel) {
+            let process = connection.process;
+            let State {
+                processes,
+                counters,
+                ..
+            } = &mut self.state;
+            processes.speaks_tls(process, counters);
+        }
         self.hints
-            .stage(cookie, weft_abi::Stage::Muted, &mut self.state.counters);
+            .stage(cookie, why.stage(), &mut self.state.counters);
     }
 
     fn close(&mut self, close: &Close) {
+        let Some(connection) = self.connections.get_mut(&close.cookie) else {
+            return;
+        };
+        // Its plaintext ends with it, and before it.
+        if let Layer::Socket {
+            session: Some(session),
+        } = connection.layer
+        {
+            self.close(&Close {
+                cookie: session,
+                ..*close
+            });
+        }
         let Some(connection) = self.connections.get_mut(&close.cookie) else {
             return;
         };
@@ -291,8 +323,10 @@ impl Flow {
         };
         if connection.is_muted() {
             counters.data_muted += 1;
-            if data.has(DataFlags::UNKNOWN) {
-                hints.stage(data.cookie, weft_abi::Stage::Muted, counters);
+            if data.has(DataFlags::UNKNOWN)
+                && let Stage::Muted(why) = connection.stage
+            {
+                hints.stage(data.cookie, why.stage(), counters);
             }
             return;
         }

@@ -21,6 +21,7 @@ mod reading;
 mod recognise;
 pub mod record;
 pub mod sample;
+mod secure;
 pub mod span;
 mod spans;
 mod state;

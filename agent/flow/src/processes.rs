@@ -24,6 +24,8 @@ pub enum ProcessEvent {
         comm: String,
     },
     Exited(Process),
+    /// TLS was recognised on one of its connections.
+    SpeaksTls(Process),
 }
 
 pub(crate) struct Processes {
@@ -76,6 +78,10 @@ impl Processes {
         let process = self.begin(tgid, counters);
         self.tell(ProcessEvent::Seen(process), counters);
         process
+    }
+
+    pub(crate) fn speaks_tls(&mut self, process: Process, counters: &mut Counters) {
+        self.tell(ProcessEvent::SpeaksTls(process), counters);
     }
 
     pub(crate) fn entry(&self, process: Process) -> Option<&Entry> {

@@ -165,6 +165,13 @@ impl Connection {
         }
     }
 
+    /// Neither direction carries anything more.
+    pub(crate) fn end_both(&mut self, kind: Kind, now_ns: u64, state: &mut State) {
+        for direction in [Direction::Tx, Direction::Rx] {
+            self.end_of_stream(kind, direction, now_ns, state);
+        }
+    }
+
     /// Nothing of it is looked at any more.
     pub(crate) fn mute(&mut self, why: Muted, state: &mut State) {
         self.stage = Stage::Muted(why);
@@ -195,6 +202,7 @@ impl Connection {
         state: &mut State,
         act: impl FnOnce(&mut Parser, &mut Listener<'_>),
     ) -> Found {
+        let tls = self.is_session();
         let half = match direction {
             Direction::Rx => &mut self.rx,
             Direction::Tx => &mut self.tx,
@@ -206,6 +214,7 @@ impl Connection {
             ends: &self.ends,
             netns: self.netns,
             from_beginning: self.from_beginning,
+            tls,
             process: self.process,
             exchanges: &mut self.exchanges,
             marks: &half.marks,

@@ -30,6 +30,8 @@ pub struct Span {
     pub peer: Endpoint,
     pub exchange: Http,
     pub outcome: Outcome,
+    /// The exchange was seen inside a TLS library.
+    pub tls: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,8 @@ pub struct Partial {
     pub response_head: bool,
     /// The response's end was inferred (next message, idle, end of stream).
     pub end: bool,
+    /// TLS: it is not proved which socket carried the exchange.
+    pub peer: bool,
 }
 
 /// A program in a process: a new one with each `exec`, shared by nobody else even if the pid is.
@@ -75,6 +79,8 @@ pub enum Endpoint {
     Inet(SocketAddr),
     /// Unix socket. Path unknown to the kernel side; the daemon may know it.
     Unix,
+    /// Of a TLS session whose socket is not proved.
+    Unproved,
 }
 
 #[derive(Clone, Debug)]

@@ -26,6 +26,15 @@ pub(crate) enum Position {
         server: SocketAddr,
         netns: u32,
     },
+    /// Of a request inside TLS, only the ciphertext is known that it stands in.
+    Tls {
+        seq: u32,
+        /// 0: unknown.
+        len: u32,
+        client: SocketAddr,
+        server: SocketAddr,
+        netns: u32,
+    },
     Unix {
         /// The client's socket where it is known, else the server's.
         sk: u64,
@@ -36,6 +45,7 @@ pub(crate) enum Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Tcp(u32),
+    Tls(SocketAddr, SocketAddr),
     Unix(u64, u64),
 }
 
@@ -55,6 +65,8 @@ pub(crate) enum Translated {
     Ambiguous,
 }
 
+/// Length of a TLS client's last flight without a certificate, at most.
+const HANDSHAKE_END: u32 = 256;
 /// Two ends of which only one address is the same must have been seen within this time.
 const TRANSLATED_WITHIN_NS: u64 = 5_000_000_000;
 
@@ -93,10 +105,12 @@ impl Positions {
     /// The other end of the same connection.
     pub(crate) fn other_end(&self, kind: Kind, position: &Position) -> Option<NodeKey> {
         let candidates = self.by_key.get(&position.key())?;
-        let other = candidates
+        let mut others = candidates
             .iter()
-            .find(|candidate| candidate.kind != kind && candidate.position.is_same(position))?;
-        Some(other.node)
+            .filter(|candidate| candidate.kind != kind && candidate.position.is_same(position));
+        let one = others.next()?;
+        // In TLS, more than one request may stand in the same ciphertext.
+        others.next().is_none().then_some(one.node)
     }
 
     /// A client's request at the same sequence number that shares one end.
@@ -136,6 +150,7 @@ impl Position {
     fn key(&self) -> Key {
         match *self {
             Self::Tcp { seq, .. } => Key::Tcp(seq),
+            Self::Tls { client, server, .. } => Key::Tls(client, server),
             Self::Unix { sk, offset } => Key::Unix(sk, offset),
         }
     }
@@ -162,6 +177,23 @@ impl Position {
                 client == other_client
                     && server == other_server
                     && (!loopback || netns == other_netns)
+            }
+            (
+                Self::Tls {
+                    seq, len, netns, ..
+                },
+                Self::Tls {
+                    seq: other_seq,
+                    len: other_len,
+                    netns: other_netns,
+                    client,
+                    server,
+                },
+            ) => {
+                let loopback = client.ip().is_loopback() || server.ip().is_loopback();
+                (!loopback || netns == other_netns)
+                    && (begins_in(*seq, *other_seq, *other_len)
+                        || begins_in(*other_seq, *seq, *len))
             }
             (Self::Unix { .. }, Self::Unix { .. }) => true,
             _ => false,
@@ -191,4 +223,10 @@ impl Position {
         };
         shared(client, other_client) || shared(server, other_server)
     }
+}
+
+/// Whether `at` stands in the `len` bytes from `seq` on. Where the length is unknown, the end of a
+/// handshake may have gone before the request's own bytes.
+fn begins_in(at: u32, seq: u32, len: u32) -> bool {
+    at.wrapping_sub(seq) < if len == 0 { HANDSHAKE_END } else { len }
 }

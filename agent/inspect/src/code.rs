@@ -15,8 +15,8 @@ use crate::{Class, Register, Return, Site};
 
 pub(crate) use class::class;
 pub(crate) use graph::{Graph, Kind, Limits, Node, Proof};
-pub(crate) use inner::inner;
-pub(crate) use sweep::{calls, loads, pointers};
+pub(crate) use inner::{Inner, inner};
+pub(crate) use sweep::{calls, instructions, loads, pointers, stores};
 pub(crate) use values::{ALL, Registers, Width, general};
 
 /// The registers that hold a C function's arguments (System V ABI).

@@ -1,6 +1,7 @@
 //! An ELF file as the finders see it: addresses, code, symbols. Nothing is copied, and a page that
 //! is not asked for is not touched.
 
+mod frames;
 mod plt;
 mod regions;
 mod symbols;
@@ -11,6 +12,7 @@ use object::LittleEndian;
 use object::elf::{EM_X86_64, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionTable};
 
+pub(crate) use frames::Frames;
 pub(crate) use plt::Stubs;
 pub(crate) use regions::Region;
 pub(crate) use symbols::{Symbol, Symbols, name_at};

@@ -3,6 +3,7 @@
 //! clock, a file, the environment or a global, and nothing panics on any input.
 #![forbid(unsafe_code)]
 
+mod boringssl;
 mod code;
 mod elf;
 #[cfg(any(test, feature = "fuzz"))]
@@ -28,7 +29,12 @@ pub use library::{
 };
 
 /// One for each family of libraries.
-const FINDERS: &[Finder] = &[openssl::FINDER, gnutls::FINDER, rustls::FINDER];
+const FINDERS: &[Finder] = &[
+    openssl::FINDER,
+    gnutls::FINDER,
+    rustls::FINDER,
+    boringssl::FINDER,
+];
 
 /// How one family is found.
 struct Finder {

@@ -14,6 +14,19 @@ pub struct Control {
     pub by_port: u32,
     /// Requests whose hash is not below are dropped before a byte is copied; `1 << 32` keeps all.
     pub sample_below: u64,
+    /// Bits of [`TlsProbes`].
+    pub tls: u32,
+    pub reserved: u32,
+}
+
+/// Bits of [`Control::tls`].
+pub struct TlsProbes;
+
+impl TlsProbes {
+    /// TLS libraries are watched somewhere.
+    pub const ANY: u32 = 1;
+    /// Go programs are among them.
+    pub const GO: u32 = 2;
 }
 
 /// Which tasks' sockets are looked at.
@@ -69,6 +82,8 @@ pub struct Hint {
 ///     │  budget used              ▲             ▲
 ///     └───────────────▶ Sniff ────┴─────────────┘
 ///                              looks like HTTP / hint
+///
+///   Fresh, Sniff ───▶ Secure: a TLS call moves bytes on it, or hint
 /// ```
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +98,8 @@ pub enum Stage {
     Muted = 4,
     /// The task is not selected (in the epoch that stands beside it).
     Unselected = 5,
+    /// TLS: nothing of the socket's own bytes travels, but its calls are looked at for the sessions.
+    Secure = 6,
 }
 
 /// State kept in socket storage: born and gone with the socket.
@@ -104,7 +121,10 @@ pub struct Connection {
     pub batch_ret: u32,
     /// Calls since the connection was announced, as far as they were looked at.
     pub calls: u32,
-    pub reserved: u32,
+    /// A socket: process of the session that it was proved to carry.
+    pub session_tgid: u32,
+    /// A socket: object of that session; 0: none.
+    pub session: u64,
     pub rx: Half,
     pub tx: Half,
 }

@@ -18,7 +18,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Calls that moved bytes on sockets of selected processes: the sum of the outcomes below.
+    /// Calls that moved bytes on sockets and TLS sessions of selected processes: the sum of the outcomes below.
     CallsSeen = "calls_seen",
     /// Outcome: at least one record was written for the call.
     CallsRecorded = "calls_recorded",
@@ -28,6 +28,8 @@ counters! {
     CallsSkipped = "calls_skipped",
     /// Outcome: of a request the sampler left out.
     CallsSampledOut = "calls_sampled_out",
+    /// Outcome: ciphertext, of which nothing travels: the plaintext is seen in the TLS library.
+    CallsSecure = "calls_secure",
     /// Outcome: the ring buffer was full at the call's first record.
     CallsRingFull = "calls_ring_full",
     /// Records that found the ring buffer full, of any kind.
@@ -48,6 +50,14 @@ counters! {
     MissingFault = "missing_fault",
     /// Calls whose bytes are missing: vectors too long or batches that could not be told apart.
     MissingVector = "missing_vector",
+    /// TLS sessions seen first.
+    Sessions = "tls_sessions",
+    /// TLS sessions that were put on their socket.
+    SessionsBound = "tls_sessions_bound",
+    /// TLS sessions whose object was found on another socket: a new session begins.
+    SessionsReplaced = "tls_sessions_replaced",
+    /// TLS calls of which no state could be kept.
+    TlsStateFailed = "tls_state_failed",
     /// Socket storage could not be had.
     StorageFailed = "storage_failed",
 }

@@ -10,13 +10,18 @@
 mod control;
 mod counter;
 mod record;
+mod tls;
 
-pub use control::{Connection, Control, Half, Hint, Mode, Stage, Verdict, Wake};
+pub use control::{Connection, Control, Half, Hint, Mode, Stage, TlsProbes, Verdict, Wake};
 pub use counter::Counter;
 pub use record::{
     CloseRecord, DATA_CLASSES, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags,
-    OpenRecord, ProcessRecord, RecordHeader, RecordKind, TAIL_BYTES,
+    OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, TAIL_BYTES,
+};
+pub use tls::{
+    Crossing, GoKey, SESSION_BIT, Session, SessionFlags, SessionKey, Site, SiteFlags, TlsCall,
+    TlsCallFlags, TlsThread,
 };
 
 /// Raised by every change of a layout in this crate.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

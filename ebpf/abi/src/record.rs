@@ -21,6 +21,9 @@ pub enum RecordKind {
     Exec = 5,
     /// A process (its first thread) ended: [`ProcessRecord`].
     Exit = 6,
+    /// A TLS session was seen first, or put on its socket: [`SecureRecord`], always before its
+    /// first `Data`.
+    Secure = 7,
 }
 
 #[repr(C)]
@@ -60,19 +63,22 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug)]
 pub struct DataRecord {
     pub header: RecordHeader,
-    /// Socket cookie.
+    /// Socket cookie, or id of a TLS session.
     pub cookie: u64,
     /// Position of the first byte in this direction's stream, counted from the connection's first
     /// byte where the kernel knows it (TCP), else from the first byte seen.
     pub offset: u64,
     /// Bytes this record accounts for, captured or not.
     pub len: u32,
-    /// TCP sequence number of the first byte; 0 for others. Meaningful with [`DataFlags::SEQ`].
+    /// TCP sequence number of the first byte; of a TLS session: where the ciphertext begins that the
+    /// bytes stand in. Meaningful with [`DataFlags::SEQ`].
     pub seq: u32,
     pub tail: [u8; TAIL_BYTES],
     /// A [`Missing`]: why bytes are missing, if any are.
     pub missing: u8,
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 3],
+    /// Of a TLS session: length of that ciphertext; 0: unknown.
+    pub cipher_len: u32,
 }
 
 /// Bits of `RecordHeader::flags` in a data record.
@@ -162,6 +168,22 @@ pub enum Family {
     Inet6 = 10,
 }
 
+/// A TLS session, and the socket that is proved to carry it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SecureRecord {
+    /// `flags`: [`DataFlags::SEQ`].
+    pub header: RecordHeader,
+    /// Id of the session: [`SESSION_BIT`](crate::SESSION_BIT) is set.
+    pub cookie: u64,
+    /// Socket cookie; 0: not proved.
+    pub socket: u64,
+    /// With [`DataFlags::SEQ`]: sequence number at which the plaintext that was written last left.
+    pub seq: u32,
+    /// [`Site::stack`](crate::Site) of the probe.
+    pub stack: u32,
+}
+
 /// End of one direction of a connection, or of the whole.
 ///
 /// `header.direction` `Rx`: the task has read the end of the stream (the other end closed).
@@ -197,3 +219,4 @@ const _: () = assert!(size_of::<DataRecord>() == 64);
 const _: () = assert!(size_of::<OpenRecord>() == 104);
 const _: () = assert!(size_of::<CloseRecord>() == 56);
 const _: () = assert!(size_of::<ProcessRecord>() == 48);
+const _: () = assert!(size_of::<SecureRecord>() == 48);

@@ -1,6 +1,6 @@
 //! One socket call that moved bytes: the shared handler behind both doors.
 
-use core::{ffi::c_void, ptr};
+use core::ffi::c_void;
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_prandom_u32,
@@ -12,11 +12,12 @@ use weft_abi::{
 
 use crate::{
     caller::{self, Buffers, IoVec},
-    connection::{self, Judged, RCV_SHUTDOWN, Sequence},
+    connection::{self, Judged, RCV_SHUTDOWN},
     emit::{self, Piece},
     kernel::{self, ABSENT, load},
     maps::{CONTROL, HINTS, count},
     sniff::{self, Start},
+    tls,
     walk::Walk,
 };
 
@@ -69,17 +70,10 @@ pub(crate) fn socket_call(sk: *const c_void, ret: i32, flags: u32, direction: Di
         return count(Counter::CallsMuted);
     }
     let moved = ret as u32;
-    let tcp = connection::sequence(sk);
+    let (tcp, sequence) = connection::sequence(sk);
     // SAFETY: the helper takes no argument.
     let time_ns = unsafe { bpf_ktime_get_ns() };
     if !judged || state.announced & ANNOUNCED == 0 {
-        let (tcp, sequence) = tcp.unwrap_or((
-            ptr::null(),
-            Sequence {
-                write: 0,
-                copied: 0,
-            },
-        ));
         let call = Judged {
             tid,
             tgid,
@@ -107,37 +101,71 @@ pub(crate) fn socket_call(sk: *const c_void, ret: i32, flags: u32, direction: Di
     } else {
         &mut state.tx
     };
-    let (offset, seq) = advance(
-        half,
-        moved,
-        tcp.map(|(_, s)| if receives { s.copied } else { s.write }),
-    );
+    let end = if receives {
+        sequence.copied
+    } else {
+        sequence.write
+    };
+    let is_tcp = !tcp.is_null();
+    let (offset, seq) = advance(half, moved, is_tcp, end);
     if state.stage == Stage::Muted as u32 {
         return count(Counter::CallsMuted);
     }
+    if state.stage == Stage::Secure as u32 && control.tls == 0 {
+        return count(Counter::CallsSecure);
+    }
+    let truncated = receives && flags & MSG_TRUNC != 0;
+    let buffers = if truncated {
+        Err(Missing::NoBuffer)
+    } else {
+        caller::buffers(direction, moved, state)
+    };
+    let mut data_flags = 0;
+    if is_tcp {
+        data_flags |= DataFlags::SEQ;
+    }
+    if flags & MSG_DONTWAIT != 0 {
+        data_flags |= DataFlags::NONBLOCKING;
+    }
+    if tls::concerns(control, state) {
+        let crossed = tls::Crossed {
+            receives,
+            tcp: is_tcp,
+            seq,
+            moved,
+            tgid,
+            data_flags: u32::from(data_flags | epoll(sk)),
+            time_ns,
+            first: buffers.as_ref().map_or(0, first_bytes),
+        };
+        if tls::crossed(&crossed, state, control) {
+            return count(Counter::CallsSecure);
+        }
+    }
     let call = Call {
         sk,
-        tcp: tcp.is_some(),
+        flags: data_flags,
         offset,
         seq,
+        cipher_len: 0,
         moved,
         tgid,
         tid,
         time_ns,
-        flags,
         direction,
     };
-    data(&call, state, control);
+    data(&call, buffers, state, control);
 }
 
-/// Moves a stream's position over a call of `moved` bytes; gives where the call began.
+/// Moves a stream's position over a call of `moved` bytes, of TCP up to sequence number `end`;
+/// gives where the call began.
 #[inline(always)]
-fn advance(half: &mut Half, moved: u32, end: Option<u32>) -> (u64, u32) {
-    let Some(end) = end else {
+pub(crate) fn advance(half: &mut Half, moved: u32, is_tcp: bool, end: u32) -> (u64, u32) {
+    if !is_tcp {
         let offset = half.offset;
         half.offset = offset.wrapping_add(u64::from(moved));
         return (offset, 0);
-    };
+    }
     let seq = end.wrapping_sub(moved);
     // What the hooks did not see (a missed hook, zero-copy receive) shows as a jump.
     let jump = i64::from(seq.wrapping_sub(half.seq) as i32);
@@ -147,30 +175,32 @@ fn advance(half: &mut Half, moved: u32, end: Option<u32>) -> (u64, u32) {
     (offset, seq)
 }
 
-struct Call {
-    sk: *const c_void,
-    /// Plain TCP: `seq` is valid.
-    tcp: bool,
-    offset: u64,
-    seq: u32,
-    moved: u32,
-    tgid: u32,
-    tid: u32,
-    time_ns: u64,
-    flags: u32,
-    direction: Direction,
+/// Bytes of one stream, of a socket or of a TLS session.
+pub(crate) struct Call {
+    /// Null: of a session, whose `flags` are whole.
+    pub(crate) sk: *const c_void,
+    /// Bits of [`DataFlags`] that all its records have.
+    pub(crate) flags: u16,
+    pub(crate) offset: u64,
+    /// With [`DataFlags::SEQ`].
+    pub(crate) seq: u32,
+    pub(crate) cipher_len: u32,
+    pub(crate) moved: u32,
+    pub(crate) tgid: u32,
+    pub(crate) tid: u32,
+    pub(crate) time_ns: u64,
+    pub(crate) direction: Direction,
 }
 
 /// A call on a connection that is not muted: what of it travels?
 #[inline(always)]
-fn data(call: &Call, state: &mut Connection, control: &Control) {
+pub(crate) fn data(
+    call: &Call,
+    buffers: Result<Buffers, Missing>,
+    state: &mut Connection,
+    control: &Control,
+) {
     let receives = call.direction as u8 == Direction::Rx as u8;
-    let truncated = receives && call.flags & MSG_TRUNC != 0;
-    let buffers = if truncated {
-        Err(Missing::NoBuffer)
-    } else {
-        caller::buffers(call.direction, call.moved, state)
-    };
     let first = match &buffers {
         Ok(buffers) => first_bytes(buffers),
         Err(_) => 0,
@@ -236,14 +266,10 @@ fn data(call: &Call, state: &mut Connection, control: &Control) {
         limit
     };
     half.budget -= wanted;
-    let mut flags = if unknown { DataFlags::UNKNOWN } else { 0 };
-    if call.tcp {
-        flags |= DataFlags::SEQ;
+    let mut flags = call.flags | if unknown { DataFlags::UNKNOWN } else { 0 };
+    if !call.sk.is_null() {
+        flags |= epoll(call.sk);
     }
-    if call.flags & MSG_DONTWAIT != 0 {
-        flags |= DataFlags::NONBLOCKING;
-    }
-    flags |= epoll(call.sk);
     let mut piece = Piece {
         record: DataRecord {
             header: emit::header(
@@ -260,7 +286,8 @@ fn data(call: &Call, state: &mut Connection, control: &Control) {
             seq: call.seq,
             tail: [0; TAIL_BYTES],
             missing: 0,
-            reserved: [0; 7],
+            reserved: [0; 3],
+            cipher_len: call.cipher_len,
         },
         address: 0,
     };
@@ -347,7 +374,7 @@ fn epoll(sk: *const c_void) -> u16 {
 /// Both ends of a TCP connection see the same sequence number, so both reach the same verdict.
 #[inline(always)]
 fn chance(call: &Call) -> u32 {
-    if !call.tcp {
+    if call.flags & DataFlags::SEQ == 0 {
         // SAFETY: the helper takes no argument.
         return unsafe { bpf_get_prandom_u32() };
     }

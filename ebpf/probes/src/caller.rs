@@ -28,6 +28,7 @@ pub(crate) struct IoVec {
 
 /// Saved registers on x86-64 (`struct pt_regs`, part of the kernel's ABI), byte offsets.
 mod regs {
+    pub(super) const R14: usize = 8;
     pub(super) const RAX: usize = 80;
     pub(super) const RDX: usize = 96;
     pub(super) const RSI: usize = 104;
@@ -128,6 +129,17 @@ pub(crate) fn buffers(
         of_message(batch_entry(second, third as u32, moved, state)?)
     } else {
         Err(Missing::NoBuffer)
+    }
+}
+
+/// The goroutine whose system call this is, if the program is one in Go.
+#[inline(always)]
+pub(crate) fn goroutine() -> u64 {
+    // SAFETY: the helpers take the current task, whose saved registers the verifier knows.
+    unsafe {
+        let task = bpf_get_current_task_btf();
+        let saved = bpf_task_pt_regs(task.cast()) as *const u8;
+        saved.add(regs::R14).cast::<u64>().read_volatile()
     }
 }
 

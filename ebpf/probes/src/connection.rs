@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Bytes of a connection that travel each way before the agent has recognised it.
-const FRESH_BUDGET: u32 = 2048;
+pub(crate) const FRESH_BUDGET: u32 = 2048;
 
 const SOCK_STREAM: u16 = 1;
 pub(crate) const RCV_SHUTDOWN: u8 = 1;
@@ -88,23 +88,25 @@ pub(crate) struct Sequence {
     pub(crate) copied: u32,
 }
 
-/// `None` for sockets that are not plain TCP (unix, MPTCP).
+/// Null for sockets that are not plain TCP (unix, MPTCP); their sequence numbers are 0, and defined,
+/// which an `Option` around them is not for the verifier.
 #[inline(always)]
-pub(crate) fn sequence(sk: *const c_void) -> Option<(*const c_void, Sequence)> {
+pub(crate) fn sequence(sk: *const c_void) -> (*const c_void, Sequence) {
     // SAFETY: the verifier checks `sk`.
     let tcp = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut()) } as *const c_void;
-    if tcp.is_null() {
-        return None;
-    }
-    // SAFETY: a `tcp_sock` by the helper's word, and a hook's `sock`.
-    let sequence = unsafe {
-        Sequence {
-            write: load(tcp, &kernel::TCP_WRITE_SEQ),
-            copied: load::<u32>(tcp, &kernel::TCP_COPIED_SEQ)
-                .wrapping_sub(u32::from(fin_read(sk, tcp))),
-        }
+    let mut sequence = Sequence {
+        write: 0,
+        copied: 0,
     };
-    Some((tcp, sequence))
+    if !tcp.is_null() {
+        // SAFETY: a `tcp_sock` by the helper's word, and a hook's `sock`.
+        unsafe {
+            sequence.write = load(tcp, &kernel::TCP_WRITE_SEQ);
+            sequence.copied = load::<u32>(tcp, &kernel::TCP_COPIED_SEQ)
+                .wrapping_sub(u32::from(fin_read(sk, tcp)));
+        }
+    }
+    (tcp, sequence)
 }
 
 /// Whether the reader has taken in the other end's FIN, which counts as one in `copied_seq`.

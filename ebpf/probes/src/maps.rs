@@ -1,12 +1,15 @@
 //! All maps. Sizes are upper bounds; hash maps allocate elements as they come.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
+    bindings::bpf_map_type,
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
-use weft_abi::{Connection, Control, Counter, Hint};
+use weft_abi::{
+    Connection, Control, Counter, GoKey, Hint, Session, SessionKey, TlsCall, TlsThread,
+};
 
 const NO_PREALLOC: usize = 1;
 
@@ -37,8 +40,48 @@ pub(crate) static HINTS: LruHashMap<u64, Hint, 4096> = LruHashMap::new();
 #[btf_map]
 pub(crate) static CONNECTIONS: SkStorage<Connection> = SkStorage::new();
 
+/// TLS sessions. One whose end was not seen is pushed out by others.
+#[btf_map]
+pub(crate) static SESSIONS: LruHashMap<SessionKey, Session, 16384> = LruHashMap::new();
+
+/// Sessions that were bound from the library's side, by socket cookie, until the socket's next call.
+#[btf_map]
+pub(crate) static BOUND: LruHashMap<u64, SessionKey, 4096> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static TLS_THREADS: TaskStorage<TlsThread> = TaskStorage::new();
+
+/// TLS calls under way in Go programs, where a thread's storage would lose the goroutine.
+#[btf_map]
+pub(crate) static GO_CALLS: LruHashMap<GoKey, TlsCall, 16384> = LruHashMap::new();
+
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<u64, { Counter::ALL.len() }> = PerCpuArray::new();
+
+/// `BPF_MAP_TYPE_TASK_STORAGE`, for which aya-ebpf has no type yet.
+#[repr(C)]
+pub(crate) struct TaskStorage<T> {
+    r#type: *const [i32; bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; NO_PREALLOC],
+}
+
+// SAFETY: a definition for the loader; nothing is ever read through its pointers.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
 
 #[inline(always)]
 pub(crate) fn count(counter: Counter) {
@@ -64,5 +107,5 @@ pub(crate) fn is_milestone(counter: Counter) -> bool {
 /// What helpers without a wrapper of their own want as a map.
 #[inline(always)]
 pub(crate) const fn pointer<M>(map: &'static M) -> *mut c_void {
-    core::ptr::from_ref(map).cast_mut().cast()
+    ptr::from_ref(map).cast_mut().cast()
 }

@@ -81,6 +81,7 @@ impl Figures {
             "calls_muted",
             "calls_skipped",
             "calls_sampled_out",
+            "calls_secure",
             "calls_ring_full",
         ];
         equal(

@@ -13,13 +13,14 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use aya_log::EbpfLogger;
-use weft_abi::Counter;
+use weft_abi::{Counter, TlsProbes};
 
 use super::{
     control::{PodConnectionHint, PodControl},
     kernel_btf::{BtfError, KernelBtf},
     offsets::{FIELDS, Need},
     ring::Ring,
+    user::UserProbes,
 };
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weft-probes"));
@@ -63,6 +64,8 @@ pub(crate) struct Probes {
     door: Door,
     /// What is off on this kernel, and why.
     limits: Vec<String>,
+    /// `None`: off on this kernel.
+    user: Option<UserProbes>,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
     ebpf: Ebpf,
 }
@@ -132,11 +135,21 @@ impl Probes {
         loader.override_global("OWN_TGID", &own, true);
         loader.override_global("WAKE_BYTES", &wake_bytes, true);
         loader.map_max_entries("RECORDS", options.ring_bytes);
+        // Task storage: only the kernel programs use it.
+        loader.allow_unsupported_maps();
         let mut ebpf = loader.load(OBJECT)?;
         let door = open_door(&mut ebpf, &kernel, &btf, options.door)?;
         for name in LIFECYCLE {
             tracepoint(&mut ebpf, name, &btf)?;
         }
+        let user = match UserProbes::load(&mut ebpf) {
+            Ok(user) => Some(user),
+            Err(error) => {
+                let error = program_error("tls", &error);
+                limits.push(format!("plaintext of TLS: {error}"));
+                None
+            }
+        };
         let log = match EbpfLogger::init(&mut ebpf) {
             Ok(log) => Some(log),
             Err(error) => {
@@ -149,6 +162,11 @@ impl Probes {
             control: take(&mut ebpf, "CONTROL")?,
             current: weft_abi::Control {
                 sample_below: 1 << 32,
+                tls: if user.is_some() {
+                    TlsProbes::ANY | TlsProbes::GO
+                } else {
+                    0
+                },
                 ..weft_abi::Control::default()
             },
             processes: take(&mut ebpf, "PROCESSES")?,
@@ -158,6 +176,7 @@ impl Probes {
             counters: take(&mut ebpf, "COUNTERS")?,
             door,
             limits,
+            user,
             log,
             ebpf,
         })
@@ -165,6 +184,11 @@ impl Probes {
 
     pub(crate) fn door(&self) -> Door {
         self.door
+    }
+
+    /// The programs for user code, for who attaches them; once.
+    pub(crate) fn take_user(&mut self) -> Option<UserProbes> {
+        self.user.take()
     }
 
     pub(crate) fn limits(&self) -> &[String] {

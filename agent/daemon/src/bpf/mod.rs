@@ -5,9 +5,13 @@ mod capability;
 mod control;
 mod kernel_btf;
 mod load;
+mod mapping;
 mod offsets;
 mod ring;
+mod user;
 
 pub(crate) use capability::{Capability, State, capabilities};
 pub(crate) use control::Selection;
 pub(crate) use load::{Door, Error, Options, Probes};
+pub(crate) use mapping::map_file;
+pub(crate) use user::{Attached, Hook, Place, UserProbes};

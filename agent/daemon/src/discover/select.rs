@@ -61,6 +61,12 @@ impl Selector {
         !self.selection.ports.is_empty() || !self.selection.cgroups.is_empty()
     }
 
+    /// Some socket of the process may be looked at.
+    pub(crate) fn may_trace(&self, facts: &ProcessFacts) -> bool {
+        let Decision { selected, rule } = self.judge(facts);
+        selected || (self.leaves_to_kernel() && rule == Rule::Ports)
+    }
+
     pub(crate) fn cgroups(&self) -> &[PathBuf] {
         &self.selection.cgroups
     }

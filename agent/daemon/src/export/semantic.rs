@@ -109,6 +109,7 @@ impl Describer {
                 out.int("network.peer.port", address.port().into());
             }
             Endpoint::Unix => out.text("network.transport", "unix"),
+            Endpoint::Unproved => {}
         }
         out.int("thread.id", span.tid.into());
         out.text("weft.link", span.link.name());
@@ -116,9 +117,10 @@ impl Describer {
             ("request_head", span.partial.request_head),
             ("response_head", span.partial.response_head),
             ("end", span.partial.end),
+            ("peer", span.partial.peer),
         ];
         if lacks.iter().any(|(_, lacking)| *lacking) {
-            let mut names = [""; 3];
+            let mut names = [""; 4];
             let mut count = 0;
             for (name, _) in lacks.iter().filter(|(_, lacking)| *lacking) {
                 names[count] = name;
@@ -132,7 +134,7 @@ impl Describer {
         let exchange = &span.exchange;
         let target = text(&exchange.target);
         let (path, query) = path_and_query(&target);
-        out.text("url.scheme", "http");
+        out.text("url.scheme", scheme(span));
         if let Some(path) = path {
             out.text("url.path", path);
         }
@@ -142,7 +144,7 @@ impl Describer {
         if self.find_route(exchange) {
             out.text("http.route", &self.route);
         }
-        self.server_address(exchange.host.as_deref(), &span.local, out);
+        self.server_address(span, &span.local, out);
         if let Endpoint::Inet(address) = &span.peer {
             out.text("client.address", self.address(address));
             out.int("client.port", address.port().into());
@@ -155,13 +157,14 @@ impl Describer {
         let host = exchange.host.as_deref().map(text);
         self.scratch.clear();
         if target.starts_with('/') {
-            self.scratch.push_str("http://");
+            self.scratch.push_str(scheme(span));
+            self.scratch.push_str("://");
             match (&host, &span.peer) {
                 (Some(host), _) => self.scratch.push_str(host),
                 (None, Endpoint::Inet(address)) => {
                     let _ = write!(self.scratch, "{}", canonical(address));
                 }
-                (None, Endpoint::Unix) => self.scratch.push_str("localhost"),
+                (None, Endpoint::Unix | Endpoint::Unproved) => self.scratch.push_str("localhost"),
             }
         }
         match target.split_once('?') {
@@ -175,27 +178,26 @@ impl Describer {
         if self.scratch.contains("://") {
             out.text("url.full", without_credentials(&self.scratch).as_ref());
         }
-        self.server_address(exchange.host.as_deref(), &span.peer, out);
+        self.server_address(span, &span.peer, out);
     }
 
     /// The server as the client calls it, else as the connection has it.
-    fn server_address(
-        &mut self,
-        host: Option<&[u8]>,
-        endpoint: &Endpoint,
-        out: &mut impl Attributes,
-    ) {
+    fn server_address(&mut self, span: &Span, endpoint: &Endpoint, out: &mut impl Attributes) {
+        let host = span.exchange.host.as_deref();
         let (named, port) = host.map_or((None, None), authority);
         match (named, endpoint) {
             (Some(name), _) => {
                 out.text("server.address", &name);
-                out.int("server.port", port.unwrap_or(80).into());
+                out.int(
+                    "server.port",
+                    port.unwrap_or(if span.tls { 443 } else { 80 }).into(),
+                );
             }
             (None, Endpoint::Inet(address)) => {
                 out.text("server.address", self.address(address));
                 out.int("server.port", address.port().into());
             }
-            (None, Endpoint::Unix) => {}
+            (None, Endpoint::Unix | Endpoint::Unproved) => {}
         }
     }
 
@@ -340,4 +342,8 @@ fn without_credentials(url: &str) -> Cow<'_, str> {
         )),
         None => Cow::Borrowed(url),
     }
+}
+
+fn scheme(span: &Span) -> &'static str {
+    if span.tls { "https" } else { "http" }
 }

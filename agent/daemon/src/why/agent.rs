@@ -195,6 +195,7 @@ fn endpoint(endpoint: &Endpoint) -> String {
     match endpoint {
         Endpoint::Inet(address) => address.to_string(),
         Endpoint::Unix => "unix".to_owned(),
+        Endpoint::Unproved => "TLS, socket not proved".to_owned(),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Listener<'a> {
     pub(crate) ends: &'a Ends,
     pub(crate) netns: u32,
     pub(crate) from_beginning: bool,
+    /// The streams are a TLS session's.
+    pub(crate) tls: bool,
     pub(crate) process: Process,
     pub(crate) exchanges: &'a mut Exchanges,
     /// Of the direction that is being read.
@@ -52,6 +54,7 @@ impl Listener<'_> {
             tid: 0,
             tgid: 0,
             seq: None,
+            cipher_len: 0,
             off_epoll: false,
         })
     }
@@ -219,7 +222,17 @@ impl Conversation for Listener<'_> {
         let wire = self.state.config.links.wire_position;
         let ends = self.state.unix_ends(self.ends);
         let position = wire
-            .then(|| position(self.kind, &ends, self.netns, from_beginning, &mark, start))
+            .then(|| {
+                position(
+                    self.kind,
+                    &ends,
+                    self.netns,
+                    from_beginning,
+                    self.tls,
+                    &mark,
+                    start,
+                )
+            })
             .flatten();
         let thread = match self.kind {
             Kind::Client => self.worker(&mark, start),
@@ -230,7 +243,9 @@ impl Conversation for Listener<'_> {
             b"CONNECT" => Answers::Connect,
             _ => Answers::Other,
         };
-        let span = span(self.kind, self.process, &mark, self.ends, head);
+        let mut span = span(self.kind, self.process, &mark, self.ends, head);
+        span.tls = self.tls;
+        span.partial.peer = *self.ends == Ends::Unproved;
         let request = Request {
             span,
             header,
@@ -394,5 +409,6 @@ fn span(kind: Kind, process: Process, mark: &Mark, ends: &Ends, head: RequestHea
             response_body: None,
         },
         outcome: Outcome::Complete,
+        tls: false,
     }
 }

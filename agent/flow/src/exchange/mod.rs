@@ -82,6 +82,11 @@ impl Exchanges {
         self.queue.is_empty()
     }
 
+    /// The spans of open exchanges, in the order of the requests.
+    pub(crate) fn nodes(&self) -> impl DoubleEndedIterator<Item = NodeKey> + '_ {
+        self.queue.iter().filter_map(|exchange| exchange.node)
+    }
+
     /// No response follows.
     pub(crate) fn end_all(&mut self, end_ns: u64, outcome: Outcome, state: &mut State) {
         while let Some(exchange) = self.queue.pop_front() {

@@ -4,11 +4,12 @@ use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, SocketAddr};
 
 use weft_abi::{
-    CloseRecord, DataRecord, Family, OpenRecord, ProcessRecord, RecordHeader, RecordKind,
+    CloseRecord, DataFlags, DataRecord, Family, OpenRecord, ProcessRecord, RecordHeader,
+    RecordKind, SecureRecord,
 };
 
 use super::layout::Writer;
-use super::{Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record};
+use super::{Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure};
 
 impl Record<'_> {
     /// Appends the record as the kernel programs write it.
@@ -19,6 +20,7 @@ impl Record<'_> {
             Self::Open(_) => (RecordKind::Open, size_of::<OpenRecord>()),
             Self::Close(_) => (RecordKind::Close, size_of::<CloseRecord>()),
             Self::Process(change) => (change.record_kind(), size_of::<ProcessRecord>()),
+            Self::Secure(_) => (RecordKind::Secure, size_of::<SecureRecord>()),
         };
         out.resize(from + size, 0);
         let mut writer = Writer(&mut out[from..]);
@@ -35,6 +37,7 @@ impl Record<'_> {
             Self::Open(open) => open.write(&mut writer),
             Self::Close(close) => close.write(&mut writer),
             Self::Process(change) => change.write(&mut writer),
+            Self::Secure(secure) => secure.write(&mut writer),
         }
     }
 }
@@ -49,6 +52,7 @@ impl Data<'_> {
             offset,
             len,
             seq,
+            cipher_len,
             tail,
             missing,
             payload,
@@ -61,6 +65,10 @@ impl Data<'_> {
         writer.put(offset_of!(DataRecord, offset), &offset.to_ne_bytes());
         writer.put(offset_of!(DataRecord, len), &len.to_ne_bytes());
         writer.put(offset_of!(DataRecord, seq), &seq.to_ne_bytes());
+        writer.put(
+            offset_of!(DataRecord, cipher_len),
+            &cipher_len.to_ne_bytes(),
+        );
         writer.put(offset_of!(DataRecord, tail), tail);
         writer.put(offset_of!(DataRecord, missing), &[*missing as u8]);
     }
@@ -86,6 +94,8 @@ impl Open {
                 writer.put(offset_of!(OpenRecord, peer), &peer.to_ne_bytes());
                 Family::Unix
             }
+            // No socket is without ends.
+            Ends::Unproved => Family::Unix,
             Ends::Inet { local, remote } => {
                 let mut end = |address: &SocketAddr, at: usize, port_at: usize| {
                     match address.ip() {
@@ -113,6 +123,23 @@ impl Open {
         };
         let family = (family as u16).to_ne_bytes();
         writer.put(offset_of!(OpenRecord, family), &family);
+    }
+}
+
+impl Secure {
+    fn write(&self, writer: &mut Writer<'_>) {
+        let Self {
+            origin: _,
+            session,
+            socket,
+            written_at,
+        } = self;
+        let flags = written_at.map_or(0, |_| DataFlags::SEQ);
+        writer.put(offset_of!(RecordHeader, flags), &flags.to_ne_bytes());
+        writer.put(offset_of!(SecureRecord, cookie), &session.to_ne_bytes());
+        writer.put(offset_of!(SecureRecord, socket), &socket.to_ne_bytes());
+        let seq = written_at.unwrap_or(0);
+        writer.put(offset_of!(SecureRecord, seq), &seq.to_ne_bytes());
     }
 }
 
@@ -175,6 +202,7 @@ mod tests {
                 offset: 1 << 33,
                 len: 100,
                 seq: 0xfeed_f00d,
+                cipher_len: 0x0102_0304,
                 tail: *b"\r\n0\r\n\r\n\n",
                 missing: Missing::Fault,
                 payload: b"GET / HTTP/1.1\r\n",

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use weft_abi::{
     CloseRecord, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags, OpenRecord,
-    ProcessRecord, RecordHeader, RecordKind, TAIL_BYTES,
+    ProcessRecord, RecordHeader, RecordKind, SecureRecord, TAIL_BYTES,
 };
 
 use layout::Reader;
@@ -19,6 +19,7 @@ pub enum Record<'a> {
     Open(Open),
     Close(Close),
     Process(ProcessChange),
+    Secure(Secure),
 }
 
 /// The task that made the call, and when the call returned.
@@ -35,14 +36,17 @@ pub struct Origin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<'a> {
     pub origin: Origin,
+    /// Of a socket or of a TLS session.
     pub cookie: u64,
     pub direction: Direction,
     /// Bits of [`DataFlags`].
     pub flags: u16,
     pub offset: u64,
     pub len: u32,
-    /// With [`DataFlags::SEQ`].
+    /// With [`DataFlags::SEQ`]; of a TLS session: where its ciphertext begins.
     pub seq: u32,
+    /// Length of that ciphertext; 0: unknown, or no TLS session.
+    pub cipher_len: u32,
     /// Last bytes of the range, with [`DataFlags::TAIL`].
     pub tail: [u8; TAIL_BYTES],
     pub missing: Missing,
@@ -71,6 +75,19 @@ pub enum Ends {
     },
     /// Kernel identities of the two sockets; `peer` is 0 when unknown.
     Unix { sk: u64, peer: u64 },
+    /// A TLS session whose socket is not proved.
+    Unproved,
+}
+
+/// A TLS session is seen first, or put on its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secure {
+    pub origin: Origin,
+    pub session: u64,
+    /// Cookie of the socket; 0: not proved.
+    pub socket: u64,
+    /// Sequence number at which the plaintext that was written last left.
+    pub written_at: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +155,8 @@ impl<'a> Record<'a> {
             Close::decode(bytes, origin).map(Self::Close)
         } else if is(RecordKind::Fork) || is(RecordKind::Exec) || is(RecordKind::Exit) {
             ProcessChange::decode(bytes, origin, kind).map(Self::Process)
+        } else if is(RecordKind::Secure) {
+            Secure::decode(bytes, origin).map(Self::Secure)
         } else {
             Err(RecordError::Kind(kind))
         }
@@ -148,7 +167,8 @@ impl<'a> Record<'a> {
             Self::Data(Data { origin, .. })
             | Self::Open(Open { origin, .. })
             | Self::Close(Close { origin, .. })
-            | Self::Process(ProcessChange { origin, .. }) => origin,
+            | Self::Process(ProcessChange { origin, .. })
+            | Self::Secure(Secure { origin, .. }) => origin,
         }
     }
 }
@@ -176,6 +196,7 @@ impl<'a> Data<'a> {
             offset: reader.u64(offset_of!(DataRecord, offset)),
             len,
             seq: reader.u32(offset_of!(DataRecord, seq)),
+            cipher_len: reader.u32(offset_of!(DataRecord, cipher_len)),
             tail: reader.array(offset_of!(DataRecord, tail)),
             missing: missing(reader.u8(offset_of!(DataRecord, missing)))?,
             payload,
@@ -278,6 +299,22 @@ impl Close {
             last: reader.u8(offset_of!(CloseRecord, last)) != 0,
             rx_bytes: reader.u64(offset_of!(CloseRecord, rx_bytes)),
             tx_bytes: reader.u64(offset_of!(CloseRecord, tx_bytes)),
+        })
+    }
+}
+
+// === impl Secure ===
+
+impl Secure {
+    fn decode(bytes: &[u8], origin: Origin) -> Result<Self, RecordError> {
+        let reader = Reader::new(bytes, size_of::<SecureRecord>())?;
+        let flags = reader.u16(offset_of!(RecordHeader, flags));
+        let seq = reader.u32(offset_of!(SecureRecord, seq));
+        Ok(Self {
+            origin,
+            session: reader.u64(offset_of!(SecureRecord, cookie)),
+            socket: reader.u64(offset_of!(SecureRecord, socket)),
+            written_at: (flags & DataFlags::SEQ != 0).then_some(seq),
         })
     }
 }

@@ -148,18 +148,7 @@ impl Spans {
             ended: false,
             abandoned: false,
         });
-        let other_end = position.and_then(|position| {
-            let other = self.positions.other_end(kind, &position);
-            if other.is_none() {
-                if self.positions.len() < limits.wire_positions {
-                    self.positions.list(key, kind, position, start_ns);
-                    self.nodes[key].position = Some(position);
-                } else {
-                    around.counters.wire_evicted += 1;
-                }
-            }
-            other
-        });
+        let other_end = position.and_then(|position| self.meet(key, position, around));
         match kind {
             Kind::Server => {
                 if let Some(client) = other_end {
@@ -187,6 +176,39 @@ impl Spans {
             }
         }
         Some(key)
+    }
+
+    /// The other end of a request, or a place in the list where that will find this one.
+    fn meet(
+        &mut self,
+        key: NodeKey,
+        position: Position,
+        around: &mut Around<'_>,
+    ) -> Option<NodeKey> {
+        let node = self.nodes.get_mut(key)?;
+        let other = self.positions.other_end(node.kind, &position);
+        if other.is_none() {
+            if self.positions.len() < around.config.limits.wire_positions {
+                let start_ns = node.span.as_ref().map_or(0, |span| span.start_ns);
+                self.positions.list(key, node.kind, position, start_ns);
+                node.position = Some(position);
+            } else {
+                around.counters.wire_evicted += 1;
+            }
+        }
+        other
+    }
+
+    /// Where a client's request left is known only now.
+    pub(crate) fn left_at(&mut self, client: NodeKey, position: Position, around: &mut Around<'_>) {
+        let new = self
+            .nodes
+            .get(client)
+            .is_some_and(|node| node.kind == Kind::Client && node.position.is_none());
+        if new && let Some(server) = self.meet(client, position, around) {
+            self.unlist(server);
+            self.attach(server, client, Link::WirePosition, around);
+        }
     }
 
     /// To be filled with what the response tells.

@@ -207,6 +207,7 @@ impl World {
             offset,
             len: u32::try_from(bytes.len()).unwrap(),
             seq: first.wrapping_add(offset as u32),
+            cipher_len: 0,
             tail,
             missing: Missing::None,
             payload: &bytes[..captured],

@@ -2,7 +2,7 @@
 //! what stands behind a table of jumps is seen, too.
 
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess,
     Register as Name,
 };
 
@@ -56,7 +56,22 @@ pub(crate) fn loads(
         .collect()
 }
 
-fn instructions(image: &Image<'_>, address: u64, bytes: u64) -> impl Iterator<Item = Instruction> {
+/// Whether an instruction writes to memory that is not the function's own stack.
+pub(crate) fn stores(image: &Image<'_>, address: u64, bytes: u64) -> bool {
+    let mut factory = InstructionInfoFactory::new();
+    instructions(image, address, bytes).any(|instruction| {
+        let used = factory.info(&instruction).used_memory().iter();
+        used.filter(|memory| !matches!(memory.base(), Name::RSP | Name::RBP))
+            .any(|memory| matches!(memory.access(), OpAccess::Write | OpAccess::ReadWrite))
+    })
+}
+
+/// Those of these bytes, as far as they are read.
+pub(crate) fn instructions(
+    image: &Image<'_>,
+    address: u64,
+    bytes: u64,
+) -> impl Iterator<Item = Instruction> {
     let code = image.code(address).unwrap_or_default();
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     let code = code.get(..bytes).unwrap_or(code);

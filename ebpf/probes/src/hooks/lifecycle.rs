@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use weft_abi::{Direction, Stage};
 
-use crate::{call::closed, connection};
+use crate::{call::closed, connection, tls};
 
 const TCP_FIN_WAIT1: i32 = 4;
 const TCP_LAST_ACK: i32 = 9;
@@ -37,7 +37,9 @@ fn ended(sk: *const c_void, last: bool) {
     };
     let followed = state.stage == Stage::Fresh as u32
         || state.stage == Stage::Follow as u32
-        || state.stage == Stage::Sniff as u32;
+        || state.stage == Stage::Sniff as u32
+        || state.stage == Stage::Secure as u32;
+    tls::forget(state);
     if state.announced != 0 && (followed || last) {
         // SAFETY: the helper takes no argument.
         let now = unsafe { bpf_ktime_get_ns() };

@@ -9,3 +9,4 @@ mod lifecycle;
 mod process;
 mod socket_fexit;
 mod socket_tracepoints;
+mod tls;

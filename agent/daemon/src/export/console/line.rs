@@ -28,6 +28,7 @@ pub(super) fn request(span: &Span) -> String {
                 let _ = write!(line, "{address}");
             }
             (None, Endpoint::Unix) => line.push_str("unix"),
+            (None, Endpoint::Unproved) => {}
         }
     }
     line.push_str(path);

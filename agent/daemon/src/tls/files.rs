@@ -1,0 +1,105 @@
+//! Files that a process executes code from.
+
+use std::{fs::File, io, path::PathBuf};
+
+use procfs::process::{MMPermissions, MMapPath, Process};
+use weft_inspect::{Error as InspectError, Inspection};
+
+use crate::bpf::map_file;
+
+/// The same file, wherever and by whomever it is mapped: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    device: (i32, i32),
+    inode: u64,
+}
+
+/// One file of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapped {
+    pub(crate) identity: Identity,
+    /// As the process sees it, for people.
+    pub(crate) path: PathBuf,
+    /// Leads to the very file, also when it was deleted or lies in another mount namespace.
+    link: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+}
+
+/// Files larger than this are not looked into.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// What a process executes code from.
+///
+/// # Errors
+/// The process is gone, or may not be looked at.
+pub(crate) fn mapped(pid: u32) -> io::Result<Vec<Mapped>> {
+    let process = Process::new(i32::try_from(pid).unwrap_or(i32::MAX));
+    let maps = process
+        .and_then(|process| process.maps())
+        .map_err(io::Error::other)?;
+    let mut files: Vec<Mapped> = Vec::new();
+    for map in maps {
+        let MMapPath::Path(path) = map.pathname else {
+            continue;
+        };
+        let identity = Identity {
+            device: map.dev,
+            inode: map.inode,
+        };
+        let executable = map.perms.contains(MMPermissions::EXECUTE);
+        if !executable || map.inode == 0 || files.iter().any(|file| file.identity == identity) {
+            continue;
+        }
+        let (from, to) = map.address;
+        files.push(Mapped {
+            identity,
+            path,
+            link: format!("/proc/{pid}/map_files/{from:x}-{to:x}").into(),
+        });
+    }
+    Ok(files)
+}
+
+impl Mapped {
+    /// The file itself, which stays there when the process ends.
+    ///
+    /// # Errors
+    /// The process is gone, or may not be looked at.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        File::open(&self.link)
+    }
+}
+
+/// What the file contains of TLS.
+///
+/// # Errors
+/// The file is too large, or no ELF file for this machine.
+pub(crate) fn inspect(file: &File) -> Result<Inspection, Error> {
+    let bytes = file.metadata()?.len();
+    if bytes > MAX_BYTES {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+    }
+    let contents = map_file(file)?;
+    Ok(weft_inspect::inspect(&contents)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_program_is_among_its_own_files() {
+        let files = mapped(std::process::id()).unwrap();
+        let own = std::env::current_exe().unwrap();
+        let file = files.iter().find(|file| file.path == own).unwrap();
+        assert!(inspect(&file.open().unwrap()).is_ok());
+        assert!(inspect(&File::open("/dev/null").unwrap()).is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! TLS libraries of the traced processes: found in the files they have mapped, watched in the
+//! kernel, once for each file.
+//!
+//! A thread of its own: looking into a file takes milliseconds, putting a probe into the kernel
+//! may take longer, and neither may keep records waiting.
+
+mod files;
+mod places;
+
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    fs, io,
+    path::Path,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use weft_inspect::Inspection;
+
+use crate::{
+    bpf::{Attached, UserProbes},
+    discover,
+    telemetry::{Counter, Gauge, Registry},
+};
+
+use files::{Identity, inspect, mapped};
+use places::{places, stack_name};
+
+/// What the watcher is told of processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It runs a program that has just begun: what it loads comes one after the other.
+    Began(u32),
+    /// It uses sockets, or speaks TLS on one: by now its libraries are there.
+    Talks(u32),
+    Ended(u32),
+}
+
+/// The sending end, for the pipeline.
+#[derive(Clone)]
+pub(crate) struct Watch(Option<Sender<News>>);
+
+/// When a new process is looked at again.
+const LOOKS: [Duration; 5] = [
+    Duration::from_millis(2),
+    Duration::from_millis(15),
+    Duration::from_millis(60),
+    Duration::from_millis(300),
+    Duration::from_millis(1500),
+];
+/// A process is not looked at more often than this for its talking.
+const AGAIN: Duration = Duration::from_millis(50);
+/// A file that no process has mapped any more keeps its probes so long.
+const LINGER: Duration = Duration::from_secs(30);
+
+struct Watcher {
+    probes: UserProbes,
+    files: HashMap<Identity, File>,
+    processes: HashMap<u32, Process>,
+    /// Looks to come.
+    due: Vec<(Instant, u32)>,
+    figures: Figures,
+}
+
+/// A file that was looked into.
+struct File {
+    attached: Option<Attached>,
+    users: HashSet<u32>,
+    unused_since: Option<Instant>,
+}
+
+struct Process {
+    looked: Instant,
+    files: HashSet<Identity>,
+}
+
+struct Figures {
+    inspected: Counter,
+    failed: Counter,
+    watched: Gauge,
+}
+
+impl Watch {
+    /// Starts the watcher, which first looks at `running` processes; returns when it has.
+    ///
+    /// # Errors
+    /// No thread could be had.
+    pub(crate) fn start(
+        probes: Option<UserProbes>,
+        running: Vec<u32>,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        let Some(probes) = probes else {
+            return Ok(Self(None));
+        };
+        let figures = Figures {
+            inspected: registry.counter(
+                "weft_tls_files_inspected_total",
+                "Mapped files that were searched for TLS libraries.",
+                &[],
+            ),
+            failed: registry.counter(
+                "weft_tls_files_failed_total",
+                "Files with a TLS library that the kernel let no probe into.",
+                &[],
+            ),
+            watched: registry.gauge(
+                "weft_tls_files_watched",
+                "Files with a TLS library that is watched.",
+                &[],
+            ),
+        };
+        let (tell, news) = channel();
+        let (looked, first_look) = channel();
+        thread::Builder::new()
+            .name("weft-tls".to_owned())
+            .spawn(move || {
+                let mut watcher = Watcher {
+                    probes,
+                    files: HashMap::new(),
+                    processes: HashMap::new(),
+                    due: Vec::new(),
+                    figures,
+                };
+                for pid in running {
+                    watcher.look(pid);
+                }
+                let _late = looked.send(());
+                watcher.run(&news);
+            })?;
+        let _dead = first_look.recv();
+        Ok(Self(Some(tell)))
+    }
+
+    pub(crate) fn tell(&self, news: News) {
+        if let Some(tell) = &self.0 {
+            // The watcher ends only with the agent.
+            let _ended = tell.send(news);
+        }
+    }
+}
+
+impl Watcher {
+    fn run(&mut self, news: &Receiver<News>) {
+        loop {
+            let now = Instant::now();
+            let next = self.due.iter().map(|(at, _)| *at).min();
+            let wait = next.map_or(LINGER, |at| at.saturating_duration_since(now));
+            match news.recv_timeout(wait) {
+                Ok(News::Began(pid)) => {
+                    self.ended(pid);
+                    let now = Instant::now();
+                    self.due.extend(LOOKS.map(|after| (now + after, pid)));
+                }
+                Ok(News::Talks(pid)) => self.talks(pid),
+                Ok(News::Ended(pid)) => {
+                    self.ended(pid);
+                    self.due.retain(|(_, due)| *due != pid);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            let mut ripe = Vec::new();
+            self.due.retain(|(at, pid)| {
+                let wait = *at > now;
+                if !wait {
+                    ripe.push(*pid);
+                }
+                wait
+            });
+            ripe.sort_unstable();
+            ripe.dedup();
+            for pid in ripe {
+                self.look(pid);
+            }
+            self.drop_unused(now);
+        }
+    }
+
+    fn talks(&mut self, pid: u32) {
+        match self.processes.get(&pid) {
+            Some(process) if process.looked.elapsed() < AGAIN => {
+                let at = process.looked + AGAIN;
+                if !self.due.contains(&(at, pid)) {
+                    self.due.push((at, pid));
+                }
+            }
+            _ => self.look(pid),
+        }
+    }
+
+    /// Looks at what a process has mapped by now.
+    fn look(&mut self, pid: u32) {
+        let Ok(mapped) = mapped(pid) else {
+            return self.ended(pid);
+        };
+        let process = self.processes.entry(pid).or_insert_with(|| Process {
+            looked: Instant::now(),
+            files: HashSet::new(),
+        });
+        process.looked = Instant::now();
+        for file in mapped {
+            if process.files.contains(&file.identity) {
+                continue;
+            }
+            let known = match self.files.entry(file.identity) {
+                Entry::Occupied(known) => known.into_mut(),
+                // The next process that maps it brings the chance again.
+                Entry::Vacant(new) => match file.open() {
+                    Err(_gone) => continue,
+                    Ok(open) => new.insert(File {
+                        attached: watch(&mut self.probes, &file.path, &open, &self.figures),
+                        users: HashSet::new(),
+                        unused_since: None,
+                    }),
+                },
+            };
+            process.files.insert(file.identity);
+            known.users.insert(pid);
+            known.unused_since = None;
+        }
+        self.count();
+    }
+
+    fn ended(&mut self, pid: u32) {
+        let Some(process) = self.processes.remove(&pid) else {
+            return;
+        };
+        for identity in process.files {
+            if let Some(file) = self.files.get_mut(&identity) {
+                file.users.remove(&pid);
+                if file.users.is_empty() {
+                    file.unused_since = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// A probe keeps its file from being freed.
+    fn drop_unused(&mut self, now: Instant) {
+        let unused = |file: &File| {
+            file.unused_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= LINGER)
+        };
+        if !self.files.values().any(unused) {
+            return;
+        }
+        // A forked child goes on with its parent's files, and was not looked at.
+        for facts in discover::scan() {
+            if !self.processes.contains_key(&facts.pid) {
+                self.look(facts.pid);
+            }
+        }
+        self.files.retain(|_, file| !unused(file));
+        self.count();
+    }
+
+    fn count(&self) {
+        let watched = self.files.values().filter(|file| file.attached.is_some());
+        self.figures.watched.set(watched.count() as u64);
+    }
+}
+
+/// Looks into a file, and watches what it has of TLS.
+fn watch(
+    probes: &mut UserProbes,
+    path: &Path,
+    file: &fs::File,
+    figures: &Figures,
+) -> Option<Attached> {
+    let path = path.display();
+    figures.inspected.add(1);
+    let Inspection { libraries, .. } = match inspect(file) {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            log::debug!("{path}: {error}");
+            return None;
+        }
+    };
+    for library in &libraries {
+        for problem in &library.problems {
+            log::info!("{path}: {}", problem.0);
+        }
+    }
+    let places: Vec<_> = libraries.iter().flat_map(places).collect();
+    if places.is_empty() {
+        return None;
+    }
+    match probes.attach(file, &places) {
+        Ok(attached) => {
+            let names: Vec<_> = libraries.iter().map(stack_name).collect();
+            log::info!(
+                "{path}: {} is watched, {} probes",
+                names.join(", "),
+                places.len()
+            );
+            Some(attached)
+        }
+        Err(error) => {
+            figures.failed.add(1);
+            log::warn!("{path}: TLS in it cannot be watched: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! TLS sessions: connections of plaintext, each on the socket that is proved to carry it.
+
+use crate::connection::{Connection, Layer, Muted, Stage, endpoints, position};
+use crate::flow::Flow;
+use crate::record::Secure;
+use crate::span::Kind;
+
+// === impl Flow ===
+
+impl Flow {
+    /// A session is seen first, or put on its socket.
+    pub(crate) fn secure(&mut self, secure: &Secure) {
+        if !self.connections.contains_key(&secure.session) {
+            let origin = &secure.origin;
+            let counters = &mut self.state.counters;
+            counters.connections_opened += 1;
+            counters.connections_open += 1;
+            counters.sessions_opened += 1;
+            let process = self
+                .state
+                .processes
+                .at(origin.tgid, origin.time_ns, counters);
+            self.insert(Connection::session(secure, process));
+        }
+        if secure.socket != 0 {
+            self.put_on_socket(secure);
+        }
+    }
+
+    fn put_on_socket(&mut self, secure: &Secure) {
+        let Some(socket) = self.connections.get_mut(&secure.socket) else {
+            return;
+        };
+        let Layer::Socket { session: before } = &mut socket.layer else {
+            return;
+        };
+        // The library has reused its object, or a fork reads on: nothing more comes of the former.
+        let before = before
+            .replace(secure.session)
+            .filter(|before| *before != secure.session);
+        let (ends, netns) = (socket.ends, socket.netns);
+        let muted = match socket.stage {
+            Stage::Muted(why @ (Muted::Own | Muted::Port)) => Some(why),
+            Stage::Muted(_) => None,
+            Stage::Unknown | Stage::Http(_) => {
+                socket.mute(Muted::Tls, &mut self.state);
+                None
+            }
+        };
+        if let Some(before) = before {
+            self.end_session(before, secure.origin.time_ns);
+        }
+        if let Some(why) = muted {
+            return self.mute(secure.session, why);
+        }
+        let Some(session) = self.connections.get_mut(&secure.session) else {
+            return;
+        };
+        session.layer = Layer::Session {
+            socket: Some(secure.socket),
+        };
+        session.ends = ends;
+        session.netns = netns;
+        self.state.counters.sessions_proved += 1;
+        let (local, peer) = endpoints(&ends);
+        for node in session.exchanges.nodes() {
+            if let Some(span) = self.state.spans.span_mut(node) {
+                span.local = local.clone();
+                span.peer = peer.clone();
+                span.partial.peer = false;
+            }
+        }
+        if let (Some(seq), Some(node)) = (secure.written_at, session.exchanges.nodes().last()) {
+            let mark = crate::connection::Mark::cipher(seq);
+            let position = position(Kind::Client, &ends, netns, false, true, &mark, 0);
+            if let Some(position) = position.filter(|_| self.state.config.links.wire_position) {
+                self.state
+                    .with_spans(|spans, around| spans.left_at(node, position, around));
+            }
+        }
+    }
+
+    /// Nothing more comes of a session.
+    pub(crate) fn end_session(&mut self, session: u64, now_ns: u64) {
+        let Some(mut connection) = self.connections.remove(&session) else {
+            return;
+        };
+        if let Stage::Http(kind) = connection.stage {
+            connection.end_both(kind, now_ns, &mut self.state);
+        }
+        self.state.counters.connections_open -= 1;
+        self.state.counters.connections_closed += 1;
+    }
+}

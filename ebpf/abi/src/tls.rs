@@ -1,0 +1,228 @@
+//! TLS library calls: what the agent tells the kernel programs of each probe site, and the state
+//! they keep of sessions and of calls under way.
+
+use crate::control::Connection;
+
+/// Attach cookie of a probe: which call it belongs to, and the registers to look at.
+///
+/// ```text
+///    63     56      48        40       32       24       16        8       0
+///     |   0  | stack | success |  bytes | length | buffer | session | flags |
+/// ```
+/// A register is an index into the words of `struct pt_regs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Bits of [`SiteFlags`].
+    pub flags: u8,
+    /// The session's object.
+    pub session: u8,
+    pub buffer: u8,
+    /// Bytes of the buffer.
+    pub length: u8,
+    /// At an entry with [`SiteFlags::POINTER`]: where the moved bytes will stand (u64).
+    /// At a return: the moved bytes.
+    pub bytes: u8,
+    /// At a return with [`SiteFlags::POINTER`]: whether it succeeded.
+    pub success: u8,
+    /// Which library, for the agent's own use.
+    pub stack: u8,
+}
+
+/// Bits of [`Site::flags`].
+pub struct SiteFlags;
+
+impl SiteFlags {
+    /// The call takes plaintext from the program; else it hands plaintext to it.
+    pub const WRITE: u8 = 1;
+    /// The task is a goroutine, which may go on on another thread.
+    pub const GO: u8 = 2;
+    /// 1 in the success register is success; the moved bytes stand in memory.
+    pub const POINTER: u8 = 4;
+    /// rustls: the buffer is a `Payload` (a word, address, bytes), all of it is handed over, and
+    /// there is no return site.
+    pub const PAYLOAD: u8 = 8;
+    /// The call moves its buffer in parts; this is the end of one.
+    pub const PART: u8 = 16;
+    /// The moved bytes stand on the stack: see [`Site::on_stack`].
+    pub const STACK: u8 = 32;
+    /// rustls: the buffer is an `OutboundChunks`. Either 0, address, bytes; or an array of such
+    /// pairs, its length, and the range of all their bytes that is meant.
+    pub const CHUNKS: u8 = 64;
+}
+
+impl Site {
+    /// With [`SiteFlags::STACK`]: bytes above the stack pointer, in the place of three registers.
+    pub const fn on_stack(self) -> u32 {
+        u32::from_le_bytes([self.session, self.buffer, self.length, 0])
+    }
+
+    pub const fn cookie(self) -> u64 {
+        u64::from_le_bytes([
+            self.flags,
+            self.session,
+            self.buffer,
+            self.length,
+            self.bytes,
+            self.success,
+            self.stack,
+            0,
+        ])
+    }
+
+    pub const fn from_cookie(cookie: u64) -> Self {
+        let [flags, session, buffer, length, bytes, success, stack, _] = cookie.to_le_bytes();
+        Self {
+            flags,
+            session,
+            buffer,
+            length,
+            bytes,
+            success,
+            stack,
+        }
+    }
+}
+
+/// Key of the `SESSIONS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionKey {
+    /// Address of the library's object.
+    pub object: u64,
+    pub tgid: u32,
+    pub reserved: u32,
+}
+
+/// One TLS session of one process: its two streams of plaintext, and the socket that carries it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Session {
+    /// Its `cookie` is the session's id, with [`SESSION_BIT`] set.
+    pub state: Connection,
+    /// Cookie of the socket; 0: not proved yet.
+    pub socket: u64,
+    /// Sequence numbers of the ciphertext that the plaintext read last came from: `[rx_seq, rx_end)`.
+    pub rx_seq: u32,
+    pub rx_end: u32,
+    /// Where the next ciphertext of this session will begin, as far as it is known.
+    pub tx_seq: u32,
+    /// Bits of [`SessionFlags`].
+    pub flags: u32,
+    /// Cookie of the socket whose ciphertext this session may have taken in, and the length of that
+    /// TLS record's body.
+    pub candidate: u64,
+    pub candidate_len: u32,
+    /// Bits of `DataFlags` that the socket's calls had.
+    pub data_flags: u32,
+}
+
+/// Bits of [`Session::flags`].
+pub struct SessionFlags;
+
+impl SessionFlags {
+    /// Plaintext was handed out since ciphertext came in: the next piece begins a new range.
+    pub const RX_TAKEN: u32 = 1;
+    /// `rx_seq` and `rx_end` are valid.
+    pub const RX_SEQ: u32 = 2;
+    /// `tx_seq` is valid.
+    pub const TX_SEQ: u32 = 4;
+}
+
+/// Set in the ids of sessions, never in socket cookies.
+pub const SESSION_BIT: u64 = 1 << 63;
+
+/// A TLS call under way.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsCall {
+    /// The session's object; 0: no call is under way.
+    pub object: u64,
+    pub buffer: u64,
+    pub length: u64,
+    /// Where the moved bytes will stand.
+    pub pointer: u64,
+    /// Cookie of the socket that was called meanwhile; 0: none.
+    pub socket: u64,
+    /// When the first ciphertext crossed, ns; 0: none did.
+    pub time_ns: u64,
+    /// Sequence numbers of that ciphertext, in the direction of the call.
+    pub seq: u32,
+    pub end: u32,
+    /// Bits of [`TlsCallFlags`].
+    pub flags: u32,
+    pub data_flags: u32,
+}
+
+/// Bits of [`TlsCall::flags`]; the lowest byte holds [`SiteFlags`], the highest [`Site::stack`].
+pub struct TlsCallFlags;
+
+impl TlsCallFlags {
+    pub const STACK_SHIFT: u32 = 24;
+    pub const WRITE: u32 = SiteFlags::WRITE as u32;
+    /// `seq` and `end` are valid.
+    pub const SEQ: u32 = 1 << 8;
+}
+
+/// What a thread does with TLS: kept in task storage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TlsThread {
+    pub call: TlsCall,
+    /// Ciphertext it received outside of TLS calls that no session has taken in yet.
+    pub received: Crossing,
+    /// Object of the session whose plaintext it wrote without a socket call, and how much.
+    pub wrote: u64,
+    pub wrote_len: u32,
+    /// 1: more than one session wrote.
+    pub wrote_mixed: u32,
+}
+
+/// Ciphertext on one socket.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Crossing {
+    /// Socket cookie; 0: none.
+    pub socket: u64,
+    pub seq: u32,
+    pub end: u32,
+    /// Length of the first TLS record's body.
+    pub record_len: u32,
+    /// 1: ciphertext of more than one socket waits to be taken in.
+    pub mixed: u32,
+    /// Where the socket's next ciphertext to send begins.
+    pub tx_seq: u32,
+    pub data_flags: u32,
+}
+
+/// Key of the `GO_CALLS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GoKey {
+    /// Address of the goroutine's descriptor.
+    pub g: u64,
+    pub tgid: u32,
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 40);
+const _: () = assert!(size_of::<TlsCall>() == 64);
+const _: () = assert!(size_of::<TlsThread>() == 112);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_survives_its_cookie() {
+        let site = Site {
+            flags: SiteFlags::WRITE | SiteFlags::POINTER,
+            session: 14,
+            buffer: 13,
+            length: 12,
+            bytes: 11,
+            success: 10,
+            stack: 3,
+        };
+        assert_eq!(Site::from_cookie(site.cookie()), site);
+    }
+}

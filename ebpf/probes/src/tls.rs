@@ -1,0 +1,307 @@
+//! Plaintext at the border of TLS libraries, and the proof of which socket carries it.
+//!
+//! A session is bound to a socket by what is seen, in this order: a socket call made inside the TLS
+//! call, by the same thread or goroutine, that moved a TLS record; ciphertext that the thread
+//! received just before the session handed out plaintext of the fitting length, with no other
+//! unclaimed ciphertext on that thread; ciphertext of the fitting length that the thread sends
+//! after the session took plaintext. Without any of them a session stays without a socket.
+
+mod proof;
+mod session;
+mod thread;
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns};
+use weft_abi::{
+    Connection, Control, Counter, DataFlags, Direction, GoKey, Missing, Mode, SessionFlags,
+    SessionKey, Site, SiteFlags, Stage, TlsCall, TlsCallFlags, TlsThread,
+};
+
+use crate::{
+    call::{self, Call, advance},
+    caller::{self, Buffers},
+    maps::{CONTROL, GO_CALLS, SESSIONS, count},
+    select,
+};
+
+pub(crate) use proof::{Crossed, crossed};
+pub(crate) use session::forget;
+
+/// Plaintext bytes of one call that are believed.
+const MAX_MOVED: u64 = 1 << 30;
+const MAX_CHUNKS: u64 = 1024;
+
+/// What a return site tells: bytes moved, 0 when none were.
+pub(crate) struct Outcome {
+    pub(crate) bytes: u64,
+    pub(crate) success: u64,
+}
+
+/// A TLS call begins. `g`: the goroutine, in Go programs.
+#[inline(always)]
+pub(crate) fn enter(call: &TlsCall, g: u64) {
+    let Some(control) = CONTROL.get(0) else {
+        return;
+    };
+    if control.mode == Mode::None as u32 {
+        return;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if tgid == select::OWN_TGID.load() {
+        return;
+    }
+    if control.by_port == 0 && !select::selected(control, tgid, 0, 0) {
+        return;
+    }
+    if call.flags & u32::from(SiteFlags::GO) != 0 {
+        let key = GoKey {
+            g,
+            tgid,
+            reserved: 0,
+        };
+        if GO_CALLS.insert(key, *call, 0).is_err() {
+            count(Counter::TlsStateFailed);
+        }
+        return;
+    }
+    let Some(thread) = thread::get_or_create(task()) else {
+        return count(Counter::TlsStateFailed);
+    };
+    if call.flags & u32::from(SiteFlags::PAYLOAD) != 0 {
+        payload(call, thread);
+    } else {
+        thread.call = *call;
+    }
+}
+
+/// All of the buffer is plaintext that is handed over.
+#[inline(always)]
+fn payload(call: &TlsCall, thread: &'static mut TlsThread) {
+    let Some([_, address, bytes]) = caller::read::<[u64; 3]>(call.buffer) else {
+        return count(Counter::MissingFault);
+    };
+    if bytes >= MAX_MOVED {
+        return;
+    }
+    let call = TlsCall {
+        buffer: address,
+        length: bytes,
+        ..*call
+    };
+    finish(&call, bytes as u32, Some(thread));
+}
+
+/// Where the plaintext of a call stands.
+#[inline(always)]
+fn buffers(call: &TlsCall) -> Result<Buffers, Missing> {
+    let flat = |address| Buffers {
+        address,
+        vectors: 0,
+    };
+    if call.flags & u32::from(SiteFlags::CHUNKS) == 0 {
+        return Ok(flat(call.buffer));
+    }
+    let [array, address, from, _] = caller::read::<[u64; 4]>(call.buffer).ok_or(Missing::Fault)?;
+    if array == 0 {
+        return Ok(flat(address));
+    }
+    // The second word is the array's length here.
+    if from != 0 || address > MAX_CHUNKS {
+        return Err(Missing::Vector);
+    }
+    Ok(Buffers {
+        address: array,
+        vectors: address as u32,
+    })
+}
+
+/// A TLS call of a thread ends.
+#[inline(always)]
+pub(crate) fn leave(outcome: &Outcome) {
+    let Some(thread) = thread::get(task()) else {
+        return;
+    };
+    if thread.call.object == 0 {
+        return;
+    }
+    let call = thread.call;
+    thread.call.object = 0;
+    finish(&call, moved(&call, outcome), Some(thread));
+}
+
+/// A TLS call of a goroutine ends, or a part of it.
+#[inline(always)]
+pub(crate) fn leave_go(g: u64, outcome: &Outcome, part: bool) {
+    let key = GoKey {
+        g,
+        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        reserved: 0,
+    };
+    let Some(open) = GO_CALLS.get_ptr_mut(key) else {
+        return;
+    };
+    // SAFETY: the element is this goroutine's alone.
+    let open = unsafe { &mut *open };
+    let call = *open;
+    let moved = moved(&call, outcome);
+    if part {
+        open.buffer = call.buffer.wrapping_add(u64::from(moved));
+        open.length = call.length.wrapping_sub(u64::from(moved));
+        open.time_ns = 0;
+        open.flags = call.flags & !TlsCallFlags::SEQ;
+    } else {
+        let _gone = GO_CALLS.remove(key);
+    }
+    finish(&call, moved, None);
+}
+
+#[inline(always)]
+fn moved(call: &TlsCall, outcome: &Outcome) -> u32 {
+    let is = |flag: u8| call.flags & u32::from(flag) != 0;
+    let bytes = if is(SiteFlags::POINTER) {
+        if outcome.success as u32 != 1 {
+            return 0;
+        }
+        caller::read::<u64>(call.pointer).unwrap_or(0)
+    } else if is(SiteFlags::CHUNKS) {
+        return if outcome.bytes < MAX_MOVED {
+            outcome.bytes as u32
+        } else {
+            0
+        };
+    } else {
+        // An `int`, or the lower half of a `ssize_t`.
+        u64::from(outcome.bytes as u32)
+    };
+    // Negative results, and what no buffer holds.
+    if bytes >= MAX_MOVED || bytes > call.length {
+        0
+    } else {
+        bytes as u32
+    }
+}
+
+#[inline(always)]
+fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
+    let Some(control) = CONTROL.get(0) else {
+        return;
+    };
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let key = SessionKey {
+        object: call.object,
+        tgid,
+        reserved: 0,
+    };
+    let writes = call.flags & u32::from(SiteFlags::WRITE) != 0;
+    if !session::prepare(&key, call, control, moved) {
+        return;
+    }
+    let Some(session) = SESSIONS.get_ptr_mut(key) else {
+        return;
+    };
+    // SAFETY: an element of the map; a session is used by one thread at a time, as its library asks.
+    let session = unsafe { &mut *session };
+    if call.flags & TlsCallFlags::SEQ != 0 {
+        if writes {
+            session.tx_seq = call.end;
+            session.flags |= SessionFlags::TX_SEQ;
+        } else {
+            session::received(session, call.seq, call.end);
+        }
+        session.data_flags = call.data_flags;
+    }
+    if let Some(thread) = thread
+        && call.socket == 0
+        && session.socket == 0
+    {
+        if writes {
+            proof::wrote(thread, call.object, moved);
+        } else {
+            proof::took_in(thread, session, &key, call, moved);
+        }
+    }
+    if moved == 0 {
+        return;
+    }
+    count(Counter::CallsSeen);
+    let half = if writes {
+        &mut session.state.tx
+    } else {
+        &mut session.state.rx
+    };
+    let (offset, _) = advance(half, moved, false, 0);
+    let mut flags = session.data_flags as u16
+        & (DataFlags::EPOLL | DataFlags::EPOLL_KNOWN | DataFlags::NONBLOCKING);
+    let (mut seq, mut cipher_len) = (0, 0);
+    if writes {
+        if call.flags & TlsCallFlags::SEQ != 0 {
+            flags |= DataFlags::SEQ;
+            (seq, cipher_len) = (call.seq, call.end.wrapping_sub(call.seq));
+        } else if session.flags & SessionFlags::TX_SEQ != 0 {
+            flags |= DataFlags::SEQ;
+            seq = session.tx_seq;
+        }
+    } else {
+        if session.flags & SessionFlags::RX_SEQ != 0 {
+            flags |= DataFlags::SEQ;
+            (seq, cipher_len) = (session.rx_seq, session.rx_end.wrapping_sub(session.rx_seq));
+        }
+        session.flags |= SessionFlags::RX_TAKEN;
+    }
+    if session.state.stage == Stage::Muted as u32 || session.state.stage == Stage::Secure as u32 {
+        return count(Counter::CallsMuted);
+    }
+    // A request begins when its first byte leaves, not when the library is done.
+    let time_ns = if writes && call.time_ns != 0 {
+        call.time_ns
+    } else {
+        // SAFETY: the helper takes no argument.
+        unsafe { bpf_ktime_get_ns() }
+    };
+    let plain = Call {
+        sk: ptr::null(),
+        flags,
+        offset,
+        seq,
+        cipher_len,
+        moved,
+        tgid,
+        tid,
+        time_ns,
+        direction: if writes { Direction::Tx } else { Direction::Rx },
+    };
+    call::data(&plain, buffers(call), &mut session.state, control);
+}
+
+#[inline(always)]
+fn task() -> *const c_void {
+    // SAFETY: the helper takes no argument.
+    (unsafe { bpf_get_current_task_btf() }) as *const c_void
+}
+
+/// Registers of a site as a call, to be completed by what they hold.
+#[inline(always)]
+pub(crate) fn call_at(site: Site, register: impl Fn(u8) -> u64) -> TlsCall {
+    let pointer = if site.flags & SiteFlags::POINTER != 0 {
+        register(site.bytes)
+    } else {
+        0
+    };
+    TlsCall {
+        object: register(site.session),
+        buffer: register(site.buffer),
+        // The upper half of a register that holds an `int` is undefined.
+        length: register(site.length) & u64::from(u32::MAX),
+        pointer,
+        flags: u32::from(site.flags) | u32::from(site.stack) << TlsCallFlags::STACK_SHIFT,
+        ..TlsCall::default()
+    }
+}
+
+/// Whether the connection is one that a TLS session may be found on.
+#[inline(always)]
+pub(crate) fn concerns(control: &Control, state: &Connection) -> bool {
+    control.tls != 0 && state.stage != Stage::Follow as u32
+}

@@ -1,0 +1,296 @@
+//! Which socket carries a session.
+
+use weft_abi::{
+    Connection, Control, Crossing, DataFlags, GoKey, Session, SessionFlags, SessionKey, Stage,
+    TlsCall, TlsCallFlags, TlsProbes, TlsThread,
+};
+
+use super::{session, task, thread};
+use crate::{
+    caller,
+    maps::{BOUND, GO_CALLS, SESSIONS},
+};
+
+/// What a record's body is longer than its plaintext: content type and tag (TLS 1.3 and
+/// ChaCha20-Poly1305: 16 or 17), explicit nonce and tag (AES-GCM: 24), IV, MAC and padding (CBC).
+const MIN_OVERHEAD: u32 = 16;
+const MAX_OVERHEAD: u32 = 96;
+const RECORD_HEADER: u32 = 5;
+/// Plaintext of one record at most.
+const MAX_PLAIN: u32 = 1 << 14;
+
+/// A call on a socket that may carry TLS.
+pub(crate) struct Crossed {
+    pub(crate) receives: bool,
+    /// Plain TCP: `seq` is valid.
+    pub(crate) tcp: bool,
+    pub(crate) seq: u32,
+    pub(crate) moved: u32,
+    pub(crate) tgid: u32,
+    pub(crate) data_flags: u32,
+    pub(crate) time_ns: u64,
+    /// The first bytes that moved, 0 where there are fewer or they are not known.
+    pub(crate) first: u64,
+}
+
+/// Notes the call for the sessions. True: the connection carries TLS, none of its bytes travel.
+#[inline(never)]
+pub(crate) fn crossed(crossed: &Crossed, state: &mut Connection, control: &Control) -> bool {
+    let thread = thread::get(task());
+    if let Some(thread) = &thread
+        && thread.call.object != 0
+    {
+        // SAFETY: task storage of the current task.
+        let call = unsafe { &mut *(&raw const thread.call).cast_mut() };
+        return inside(call, crossed, state);
+    }
+    if control.tls & TlsProbes::GO != 0 {
+        let key = GoKey {
+            g: caller::goroutine(),
+            tgid: crossed.tgid,
+            reserved: 0,
+        };
+        if let Some(call) = GO_CALLS.get_ptr_mut(key) {
+            // SAFETY: the element of the goroutine that makes this call.
+            return inside(unsafe { &mut *call }, crossed, state);
+        }
+    }
+    if state.stage != Stage::Secure as u32 {
+        return false;
+    }
+    adopt(state);
+    if crossed.receives {
+        outside_received(crossed, state);
+    } else if let Some(thread) = thread {
+        outside_sent(crossed, state, thread);
+    }
+    true
+}
+
+/// The call was made by a TLS call.
+#[inline(always)]
+fn inside(call: &mut TlsCall, crossed: &Crossed, state: &mut Connection) -> bool {
+    let known = state.session == call.object && state.session_tgid == crossed.tgid;
+    if !known && !is_record(crossed.first) {
+        return state.stage == Stage::Secure as u32;
+    }
+    // A call whose end was not seen still stands there.
+    if call.socket != 0 && call.socket != state.cookie {
+        return state.stage == Stage::Secure as u32;
+    }
+    state.stage = Stage::Secure as u32;
+    state.session = call.object;
+    state.session_tgid = crossed.tgid;
+    call.socket = state.cookie;
+    let writes = call.flags & TlsCallFlags::WRITE != 0;
+    if writes == crossed.receives {
+        return true;
+    }
+    if call.time_ns == 0 {
+        call.time_ns = crossed.time_ns;
+        call.seq = crossed.seq;
+    }
+    call.end = crossed.seq.wrapping_add(crossed.moved);
+    call.data_flags = crossed.data_flags;
+    if crossed.tcp {
+        call.flags |= TlsCallFlags::SEQ;
+    }
+    true
+}
+
+/// A session that was bound from the library's side is noted on its socket.
+#[inline(always)]
+fn adopt(state: &mut Connection) {
+    if state.session != 0 {
+        return;
+    }
+    let cookie = state.cookie;
+    // SAFETY: copied at once.
+    if let Some(key) = (unsafe { BOUND.get(cookie) }).copied() {
+        state.session = key.object;
+        state.session_tgid = key.tgid;
+        let _gone = BOUND.remove(cookie);
+    }
+}
+
+#[inline(always)]
+fn bound<'a>(state: &Connection) -> Option<&'a mut Session> {
+    if state.session == 0 {
+        return None;
+    }
+    let key = SessionKey {
+        object: state.session,
+        tgid: state.session_tgid,
+        reserved: 0,
+    };
+    let session = SESSIONS.get_ptr_mut(key)?;
+    // SAFETY: an element of the map.
+    let session = unsafe { &mut *session };
+    (session.socket == state.cookie).then_some(session)
+}
+
+/// Ciphertext for a session that reads it from memory.
+#[inline(always)]
+fn outside_received(crossed: &Crossed, state: &mut Connection) {
+    let end = crossed.seq.wrapping_add(crossed.moved);
+    if let Some(session) = bound(state) {
+        if crossed.tcp {
+            session::received(session, crossed.seq, end);
+        }
+        session.data_flags = crossed.data_flags;
+        return;
+    }
+    let Some(thread) = thread::get_or_create(task()) else {
+        return;
+    };
+    let waiting = &mut thread.received;
+    if waiting.socket == state.cookie {
+        waiting.end = end;
+    } else if is_data(crossed.first) {
+        let mixed = u32::from(waiting.socket != 0);
+        *waiting = Crossing {
+            socket: state.cookie,
+            seq: crossed.seq,
+            end,
+            record_len: record_len(crossed.first),
+            mixed,
+            tx_seq: state.tx.seq,
+            data_flags: crossed.data_flags,
+        };
+    }
+}
+
+/// Ciphertext of a session that wrote it to memory.
+#[inline(always)]
+fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThread) {
+    let end = crossed.seq.wrapping_add(crossed.moved);
+    let (object, len, mixed) = (thread.wrote, thread.wrote_len, thread.wrote_mixed);
+    if let Some(session) = bound(state) {
+        if crossed.tcp {
+            session.tx_seq = end;
+            session.flags |= SessionFlags::TX_SEQ;
+        }
+        session.data_flags = crossed.data_flags;
+        if object == state.session {
+            thread.wrote = 0;
+            thread.wrote_mixed = 0;
+        }
+        return;
+    }
+    if object == 0 || !is_data(crossed.first) {
+        return;
+    }
+    thread.wrote = 0;
+    thread.wrote_mixed = 0;
+    if mixed != 0 || !fits(crossed.moved, len) {
+        return;
+    }
+    let key = SessionKey {
+        object,
+        tgid: crossed.tgid,
+        reserved: 0,
+    };
+    let Some(session) = SESSIONS.get_ptr_mut(key) else {
+        return;
+    };
+    // SAFETY: an element of the map.
+    let session = unsafe { &mut *session };
+    if session.socket != 0 {
+        return;
+    }
+    state.session = object;
+    state.session_tgid = crossed.tgid;
+    session.data_flags = crossed.data_flags;
+    let mut flags = 0;
+    if crossed.tcp {
+        session.tx_seq = end;
+        session.flags |= SessionFlags::TX_SEQ;
+        flags = DataFlags::SEQ;
+    }
+    session::bind(session, state.cookie, flags, crossed.seq);
+}
+
+/// A session without a socket took plaintext: what the thread sends next may be its ciphertext.
+#[inline(always)]
+pub(super) fn wrote(thread: &mut TlsThread, object: u64, moved: u32) {
+    if moved == 0 {
+        return;
+    }
+    if thread.wrote == object {
+        thread.wrote_len = thread.wrote_len.wrapping_add(moved);
+        return;
+    }
+    thread.wrote_mixed = u32::from(thread.wrote != 0);
+    thread.wrote = object;
+    thread.wrote_len = moved;
+}
+
+/// A session without a socket was asked for plaintext: what the thread has received is its
+/// ciphertext, if there is only one that it may be.
+#[inline(always)]
+pub(super) fn took_in(
+    thread: &mut TlsThread,
+    session: &mut Session,
+    key: &SessionKey,
+    call: &TlsCall,
+    moved: u32,
+) {
+    let waiting = thread.received;
+    if waiting.socket != 0 {
+        thread.received.socket = 0;
+        session.candidate = 0;
+        if waiting.mixed == 0 {
+            session.candidate = waiting.socket;
+            session.candidate_len = waiting.record_len;
+            session.data_flags = waiting.data_flags;
+            session.tx_seq = waiting.tx_seq;
+            session::received(session, waiting.seq, waiting.end);
+        }
+    }
+    let socket = session.candidate;
+    if socket == 0 || moved == 0 {
+        return;
+    }
+    let over = session.candidate_len.wrapping_sub(moved);
+    let whole = over >= MIN_OVERHEAD && over <= MAX_OVERHEAD;
+    // A buffer shorter than the record: the rest is handed out by the next calls.
+    let part = u64::from(moved) == call.length && moved < session.candidate_len;
+    if !whole && !part {
+        session.candidate = 0;
+        session.flags &= !SessionFlags::RX_SEQ;
+        return;
+    }
+    if BOUND.insert(socket, *key, 0).is_ok() {
+        session.flags |= SessionFlags::TX_SEQ;
+        session::bind(session, socket, 0, 0);
+    }
+}
+
+/// `0x14` to `0x18`, then version 3.x.
+#[inline(always)]
+fn is_record(first: u64) -> bool {
+    let [kind, major, ..] = first.to_le_bytes();
+    kind >= 0x14 && kind <= 0x18 && major == 3
+}
+
+/// A record of application data.
+#[inline(always)]
+fn is_data(first: u64) -> bool {
+    let [kind, major, ..] = first.to_le_bytes();
+    kind == 0x17 && major == 3
+}
+
+#[inline(always)]
+fn record_len(first: u64) -> u32 {
+    let [_, _, _, high, low, ..] = first.to_le_bytes();
+    u32::from(high) << 8 | u32::from(low)
+}
+
+/// Whether `sent` bytes may be the records of `plain` bytes.
+#[inline(always)]
+fn fits(sent: u32, plain: u32) -> bool {
+    let records = (plain + MAX_PLAIN - 1) / MAX_PLAIN;
+    let over = sent.wrapping_sub(plain);
+    over >= records * (MIN_OVERHEAD + RECORD_HEADER)
+        && over <= records * (MAX_OVERHEAD + RECORD_HEADER)
+}

@@ -1,0 +1,158 @@
+//! Sessions: made at their first call, replaced when their object turns up on another socket.
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+};
+use weft_abi::{
+    Connection, Control, Counter, DataFlags, Direction, Half, RecordKind, SESSION_BIT,
+    SecureRecord, Session, SessionFlags, SessionKey, Stage, TlsCall, TlsCallFlags,
+};
+
+use crate::{
+    connection::FRESH_BUDGET,
+    emit,
+    maps::{SESSIONS, count},
+    select,
+};
+
+/// Sees to it that the session is there when it is worth having, and stands on the call's socket.
+/// False: it is not.
+#[inline(never)]
+pub(super) fn prepare(key: &SessionKey, call: &TlsCall, control: &Control, moved: u32) -> bool {
+    let mut gone = false;
+    if let Some(found) = SESSIONS.get_ptr_mut(*key) {
+        // SAFETY: an element of the map.
+        let session = unsafe { &mut *found };
+        if call.socket == 0 || session.socket == call.socket {
+            return judged(session, call, control, key.tgid);
+        }
+        if session.socket == 0 {
+            bind(session, call.socket, 0, 0);
+            return judged(session, call, control, key.tgid);
+        }
+        gone = true;
+    }
+    if gone {
+        count(Counter::SessionsReplaced);
+        let _gone = SESSIONS.remove(*key);
+    }
+    // The socket's own hook has judged the process; it would not have noted the call otherwise.
+    if call.socket == 0 && !select::selected(control, key.tgid, 0, 0) {
+        return false;
+    }
+    if call.socket == 0 && moved == 0 && call.flags & TlsCallFlags::WRITE != 0 {
+        return false;
+    }
+    // SAFETY: the helpers take no argument.
+    let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
+    let id = (now << 8 | u64::from(cpu & 0xff)) | SESSION_BIT;
+    let half = Half {
+        budget: FRESH_BUDGET,
+        ..Half::default()
+    };
+    let session = Session {
+        state: Connection {
+            cookie: id,
+            stage: Stage::Fresh as u32,
+            epoch: control.epoch,
+            tgid: key.tgid,
+            announced: 1,
+            rx: half,
+            tx: half,
+            ..Connection::default()
+        },
+        socket: call.socket,
+        ..Session::default()
+    };
+    if SESSIONS.insert(*key, session, u64::from(BPF_ANY)).is_err() {
+        count(Counter::TlsStateFailed);
+        return false;
+    }
+    count(Counter::Sessions);
+    if call.socket != 0 {
+        count(Counter::SessionsBound);
+    }
+    announce(
+        id,
+        call.socket,
+        call.flags >> TlsCallFlags::STACK_SHIFT,
+        0,
+        0,
+    );
+    true
+}
+
+/// Whether the session's process is selected still.
+#[inline(always)]
+fn judged(session: &mut Session, call: &TlsCall, control: &Control, tgid: u32) -> bool {
+    if session.state.epoch != control.epoch {
+        session.state.epoch = control.epoch;
+        if call.socket == 0 && !select::selected(control, tgid, 0, 0) {
+            session.state.stage = Stage::Unselected as u32;
+        } else if session.state.stage == Stage::Unselected as u32 {
+            session.state.stage = Stage::Sniff as u32;
+        }
+    }
+    session.state.stage != Stage::Unselected as u32
+}
+
+/// The socket is proved. With `flags` of [`DataFlags::SEQ`], `seq` is where the plaintext left that
+/// was written last.
+#[inline(always)]
+pub(super) fn bind(session: &mut Session, socket: u64, flags: u16, seq: u32) {
+    session.socket = socket;
+    session.candidate = 0;
+    count(Counter::SessionsBound);
+    announce(session.state.cookie, socket, 0, flags, seq);
+}
+
+#[inline(never)]
+fn announce(id: u64, socket: u64, stack: u32, flags: u16, seq: u32) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    // SAFETY: the helper takes no argument.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let record = SecureRecord {
+        header: emit::header(
+            RecordKind::Secure,
+            Direction::Rx,
+            flags & DataFlags::SEQ,
+            (pid_tgid >> 32) as u32,
+            pid_tgid as u32,
+            now,
+        ),
+        cookie: id,
+        socket,
+        seq,
+        stack,
+    };
+    emit::output(&record);
+}
+
+/// Ciphertext came in: plaintext that is handed out from now on stands in it.
+#[inline(always)]
+pub(super) fn received(session: &mut Session, seq: u32, end: u32) {
+    if session.flags & (SessionFlags::RX_SEQ | SessionFlags::RX_TAKEN) != SessionFlags::RX_SEQ {
+        session.rx_seq = seq;
+    }
+    session.rx_end = end;
+    session.flags = session.flags & !SessionFlags::RX_TAKEN | SessionFlags::RX_SEQ;
+}
+
+/// The socket is closed: the object may be used for another connection at once.
+#[inline(always)]
+pub(crate) fn forget(state: &mut Connection) {
+    if state.session == 0 {
+        return;
+    }
+    let key = SessionKey {
+        object: state.session,
+        tgid: state.session_tgid,
+        reserved: 0,
+    };
+    state.session = 0;
+    // SAFETY: read at once.
+    if unsafe { SESSIONS.get(key) }.is_some_and(|session| session.socket == state.cookie) {
+        let _gone = SESSIONS.remove(key);
+    }
+}
