@@ -10,6 +10,8 @@
 //!   the line; of these `SSL_read` takes what it read from the buffer: it alone writes to memory.
 
 mod errors;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -69,11 +71,7 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
         Some(frames) => recognise(image, &reporting(image, &frames, source)),
         None => (Vec::new(), vec!["the file has no table of functions"]),
     };
-    let id: String = image
-        .build_id()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let id = image.build_id_text();
     let problems = why
         .into_iter()
         .map(|why| {
@@ -94,7 +92,10 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
 /// The address of the source file's name.
 fn source(image: &Image<'_>) -> Option<u64> {
     let mut left = MAX_SEARCHED_BYTES;
-    image.regions().find_map(|region| {
+    let mut data = image
+        .regions()
+        .filter(|region| image.code(region.address).is_none());
+    data.find_map(|region| {
         let data = region.bytes.get(..left).unwrap_or(region.bytes);
         left -= data.len();
         let end = memmem::find(data, SOURCE)?;
@@ -163,9 +164,8 @@ fn read<'r>(image: &Image<'_>, all: &'r [Reporting]) -> Option<&'r Reporting> {
             let [error] = function.errors[..] else {
                 return false;
             };
-            let inner = function.inner(image);
             error.reason == SHOULD_NOT_HAVE_BEEN_CALLED
-                && inner.is_some_and(|inner| {
+                && function.inner(image).is_some_and(|inner| {
                     inner.arguments[0] == Some(Register::Rdi)
                         && all.iter().any(|within| within.is_read_impl(inner.address))
                 })

@@ -111,6 +111,11 @@ impl<'a> Image<'a> {
         self.build_id
     }
 
+    pub(crate) fn build_id_text(&self) -> String {
+        let bytes = self.build_id.iter();
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The whole file.
     pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes

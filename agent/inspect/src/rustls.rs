@@ -5,10 +5,8 @@
 //! `CommonState::take_received_plaintext`, once for each record that was decrypted, and
 //! `CommonState::buffer_plaintext`, once for each write. Their first argument is the same object.
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::Instruction;
 use memchr::memmem;
-use object::LittleEndian;
-use object::read::elf::SectionHeader as _;
 
 use crate::code::{ARGUMENTS, Limits, loads, sites};
 use crate::elf::{Image, Symbol, Symbols};
@@ -38,42 +36,40 @@ const WATCHED: [Watched; 2] = [
         name: "rustls::common_state::CommonState::take_received_plaintext",
         mangled: "11CommonState23take_received_plaintext",
         direction: Direction::Read,
-        is_as_known: |loads| loads_from(loads, 8) && loads_from(loads, 16),
+        is_as_known: |loads| [8, 16].iter().all(|&word| loads_from(loads, word)),
     },
     Watched {
         name: "rustls::common_state::CommonState::buffer_plaintext",
         mangled: "11CommonState16buffer_plaintext",
         direction: Direction::Write,
-        is_as_known: |loads| {
-            let compared = loads.iter().any(|load| {
-                load.mnemonic() == Mnemonic::Cmp
-                    && load.memory_displacement64() == 0
-                    && load.op1_kind() == OpKind::Immediate8to64
-                    && load.immediate(1) == 0
-            });
-            compared && loads_from(loads, 16) && loads_from(loads, 24)
-        },
+        is_as_known: |loads| [0, 16, 24].iter().all(|&word| loads_from(loads, word)),
     },
 ];
 
-fn loads_from(loads: &[Instruction], displacement: u64) -> bool {
+fn loads_from(loads: &[Instruction], word: u64) -> bool {
     loads
         .iter()
-        .any(|load| load.memory_displacement64() == displacement)
+        .any(|load| load.memory_displacement64() == word)
 }
 
 fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
     let is_named = |symbol: Symbol<'_>| (FINDER.wants)(symbol.name.as_bytes());
     if !symbols.iter().any(is_named) {
-        return Vec::new();
+        return unnamed(image).into_iter().collect();
     }
     let (mut functions, mut problems) = (Vec::new(), Vec::new());
     for watched in &WATCHED {
         let named = symbols
             .iter()
             .filter(|symbol| watched.is_called(symbol.name.as_bytes()));
-        let before = functions.len();
-        for symbol in named.take(MAX_COPIES) {
+        let mut named = named.take(MAX_COPIES).peekable();
+        if named.peek().is_none() {
+            problems.push(Problem(format!(
+                "`{}` is not a function of its own in this build.",
+                watched.name
+            )));
+        }
+        for symbol in named {
             match watched.at(image, symbol) {
                 Some(function) => functions.push(function),
                 None => problems.push(Problem(format!(
@@ -81,12 +77,6 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
                     watched.name
                 ))),
             }
-        }
-        if functions.len() == before {
-            problems.push(Problem(format!(
-                "`{}` is not a function of its own in this build.",
-                watched.name
-            )));
         }
     }
     vec![Library {
@@ -96,6 +86,23 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
         functions,
         problems,
     }]
+}
+
+/// A program that has rustls and does not name its functions.
+fn unnamed(image: &Image<'_>) -> Option<Library> {
+    let compiler = image.named(".comment")?;
+    memmem::find(compiler.bytes, b"rustc version")?;
+    let version = version(image)?;
+    Some(Library {
+        stack: Stack::Rustls,
+        problems: vec![Problem(format!(
+            "Stripped rustls {version}, build {}: no verified site: no symbol names its functions.",
+            image.build_id_text()
+        ))],
+        version: Some(version),
+        finding: Finding::Code,
+        functions: Vec::new(),
+    })
 }
 
 // === impl Watched ===
@@ -144,9 +151,7 @@ impl Watched {
 fn version(image: &Image<'_>) -> Option<String> {
     const BEFORE: &[u8] = b"/rustls-";
     const MAX_BYTES: usize = 16;
-    let sections = image.sections()?;
-    let (_, section) = sections.section_by_name(LittleEndian, b".rodata")?;
-    let data = section.data(LittleEndian, image.bytes()).ok()?;
+    let data = image.named(".rodata")?.bytes;
     memmem::find_iter(data, BEFORE).take(64).find_map(|at| {
         let rest = &data[at + BEFORE.len()..];
         let rest = rest.get(..MAX_BYTES).unwrap_or(rest);

@@ -25,8 +25,10 @@ pub(super) fn references(image: &Image<'_>, target: u64) -> Vec<u64> {
     const RELATIVE_BYTES: usize = 7;
     /// `mov ecx, address`.
     const ABSOLUTE: u8 = 0xb9;
-    let mut absolute = vec![ABSOLUTE];
-    absolute.extend(u32::try_from(target).unwrap_or_default().to_le_bytes());
+    let absolute = u32::try_from(target).ok().map(|target| {
+        let [a, b, c, d] = target.to_le_bytes();
+        [ABSOLUTE, a, b, c, d]
+    });
     let mut found = Vec::new();
     for region in image
         .regions()
@@ -42,7 +44,9 @@ pub(super) fn references(image: &Image<'_>, target: u64) -> Vec<u64> {
                     after.wrapping_add_signed(distance) == target
                 })
         });
-        let absolute = memmem::find_iter(region.bytes, &absolute);
+        let absolute = absolute
+            .iter()
+            .flat_map(|bytes| memmem::find_iter(region.bytes, bytes));
         let left = MAX_REFERENCES - found.len();
         found.extend(
             relative

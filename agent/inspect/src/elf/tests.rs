@@ -1,5 +1,7 @@
 //! Files made by hand.
 
+use object::elf::{PF_R, PF_X, PT_LOAD};
+
 use super::{Error, Image};
 
 /// Where [`file_with`] puts the code.
@@ -7,6 +9,23 @@ pub(crate) const CODE_OFFSET: u64 = 64 + 56;
 
 /// A file that has nothing but this code, at this address.
 pub(crate) fn file_with(address: u64, code: &[u8]) -> Vec<u8> {
+    file_loaded(&[Loaded {
+        kind: PT_LOAD,
+        flags: PF_R | PF_X,
+        address,
+        bytes: code,
+    }])
+}
+
+/// What a program header names.
+pub(crate) struct Loaded<'a> {
+    pub(crate) kind: u32,
+    pub(crate) flags: u32,
+    pub(crate) address: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+pub(crate) fn file_loaded(segments: &[Loaded<'_>]) -> Vec<u8> {
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(16, 0);
     let half = |file: &mut Vec<u8>, value: u16| file.extend(value.to_le_bytes());
@@ -19,22 +38,22 @@ pub(crate) fn file_with(address: u64, code: &[u8]) -> Vec<u8> {
     long(&mut file, 64); // program headers
     long(&mut file, 0);
     word(&mut file, 0);
-    for value in [64, 56, 1, 64, 0, 0] {
+    for value in [64, 56, segments.len() as u16, 64, 0, 0] {
         half(&mut file, value);
     }
-    word(&mut file, 1); // to be loaded
-    word(&mut file, 5); // readable, executable
-    for value in [
-        CODE_OFFSET,
-        address,
-        address,
-        code.len() as u64,
-        code.len() as u64,
-        1,
-    ] {
-        long(&mut file, value);
+    let mut offset = (64 + 56 * segments.len()) as u64;
+    for segment in segments {
+        let len = segment.bytes.len() as u64;
+        word(&mut file, segment.kind);
+        word(&mut file, segment.flags);
+        for value in [offset, segment.address, segment.address, len, len, 1] {
+            long(&mut file, value);
+        }
+        offset += len;
     }
-    file.extend(code);
+    segments
+        .iter()
+        .for_each(|segment| file.extend(segment.bytes));
     file
 }
 
