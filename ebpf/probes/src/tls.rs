@@ -65,31 +65,10 @@ pub(crate) fn enter(call: &TlsCall, g: u64) {
         }
         return;
     }
-    let Some(thread) = thread::get_or_create(task()) else {
-        return count(Counter::TlsStateFailed);
-    };
-    if call.flags & u32::from(SiteFlags::PAYLOAD) != 0 {
-        payload(call, thread);
-    } else {
-        thread.call = *call;
+    match thread::get_or_create(task()) {
+        Some(thread) => thread.call = *call,
+        None => count(Counter::TlsStateFailed),
     }
-}
-
-/// All of the buffer is plaintext that is handed over.
-#[inline(always)]
-fn payload(call: &TlsCall, thread: &'static mut TlsThread) {
-    let Some([_, address, bytes]) = caller::read::<[u64; 3]>(call.buffer) else {
-        return count(Counter::MissingFault);
-    };
-    if bytes >= MAX_MOVED {
-        return;
-    }
-    let call = TlsCall {
-        buffer: address,
-        length: bytes,
-        ..*call
-    };
-    finish(&call, bytes as u32, Some(thread));
 }
 
 /// Where the plaintext of a call stands.
@@ -116,50 +95,61 @@ fn buffers(call: &TlsCall) -> Result<Buffers, Missing> {
     })
 }
 
-/// A TLS call of a thread ends.
+/// A TLS call ends, or a part of it; or one that begins is known to succeed. The ways meet before
+/// the work is done: the verifier walks every way to its end.
 #[inline(always)]
-pub(crate) fn leave(outcome: &Outcome) {
-    let Some(thread) = thread::get(task()) else {
-        return;
-    };
-    if thread.call.object == 0 {
-        return;
-    }
-    let call = thread.call;
-    thread.call.object = 0;
-    finish(&call, moved(&call, outcome), Some(thread));
-}
-
-/// A TLS call of a goroutine ends, or a part of it.
-#[inline(always)]
-pub(crate) fn leave_go(g: u64, outcome: &Outcome, part: bool) {
-    let key = GoKey {
-        g,
-        tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
-        reserved: 0,
-    };
-    let Some(open) = GO_CALLS.get_ptr_mut(key) else {
-        return;
-    };
-    // SAFETY: the element is this goroutine's alone.
-    let open = unsafe { &mut *open };
-    let call = *open;
-    let moved = moved(&call, outcome);
-    if part {
-        open.buffer = call.buffer.wrapping_add(u64::from(moved));
-        open.length = call.length.wrapping_sub(u64::from(moved));
-        open.time_ns = 0;
-        open.flags = call.flags & !TlsCallFlags::SEQ;
+pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) {
+    let is = |flag: u8| site.flags & flag != 0;
+    let mut call = *begins;
+    let mut thread = None;
+    if is(SiteFlags::GO) {
+        let key = GoKey {
+            g,
+            tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
+            reserved: 0,
+        };
+        let Some(open) = GO_CALLS.get_ptr_mut(key) else {
+            return;
+        };
+        // SAFETY: the element is this goroutine's alone.
+        let open = unsafe { &mut *open };
+        call = *open;
+        if is(SiteFlags::PART) {
+            let moved = moved(&call, outcome);
+            open.buffer = call.buffer.wrapping_add(u64::from(moved));
+            open.length = call.length.wrapping_sub(u64::from(moved));
+            open.time_ns = 0;
+            open.flags = call.flags & !TlsCallFlags::SEQ;
+        } else {
+            let _gone = GO_CALLS.remove(key);
+        }
     } else {
-        let _gone = GO_CALLS.remove(key);
+        let Some(found) = thread::get_or_create(task()) else {
+            return count(Counter::TlsStateFailed);
+        };
+        if is(SiteFlags::PAYLOAD) {
+            let Some([_, address, bytes]) = caller::read::<[u64; 3]>(call.buffer) else {
+                return count(Counter::MissingFault);
+            };
+            call.buffer = address;
+            call.length = bytes;
+        } else {
+            call = found.call;
+            found.call.object = 0;
+        }
+        thread = Some(found);
     }
-    finish(&call, moved, None);
+    if call.object != 0 {
+        finish(&call, moved(&call, outcome), thread);
+    }
 }
 
 #[inline(always)]
 fn moved(call: &TlsCall, outcome: &Outcome) -> u32 {
     let is = |flag: u8| call.flags & u32::from(flag) != 0;
-    let bytes = if is(SiteFlags::POINTER) {
+    let bytes = if is(SiteFlags::PAYLOAD) {
+        call.length
+    } else if is(SiteFlags::POINTER) {
         if outcome.success as u32 != 1 {
             return 0;
         }
@@ -189,6 +179,9 @@ fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
     };
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    if control.mode == Mode::None as u32 || tgid == select::OWN_TGID.load() {
+        return;
+    }
     let key = SessionKey {
         object: call.object,
         tgid,

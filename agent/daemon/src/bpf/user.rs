@@ -6,7 +6,7 @@ use std::{fs::File, io, os::fd::AsRawFd as _};
 use aya::{
     Ebpf,
     programs::{
-        ProgramError, UProbe,
+        ProbeKind, ProgramError, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
@@ -35,41 +35,39 @@ pub(crate) struct Attached {
     _links: Vec<UProbeLink>,
 }
 
-const HOOKS: [Hook; 3] = [Hook::Enter, Hook::Leave, Hook::Return];
-
-impl Hook {
-    fn program(self) -> &'static str {
-        match self {
-            Self::Enter => "tls_enter",
-            Self::Leave => "tls_leave",
-            Self::Return => "tls_return",
-        }
-    }
-}
+const ENTER: &str = "tls_enter";
+const LEAVE: &str = "tls_leave";
 
 /// The programs for user code, apart from the others: another thread attaches them.
 pub(crate) struct UserProbes {
-    programs: [UProbe; HOOKS.len()],
+    /// By [`Hook`].
+    programs: [UProbe; 3],
 }
 
 impl UserProbes {
     /// Loads the programs; they are attached as libraries are found.
     pub(super) fn load(ebpf: &mut Ebpf) -> Result<Self, ProgramError> {
-        let loaded = |ebpf: &mut Ebpf, hook: Hook| {
-            let name = hook.program();
+        let info = |ebpf: &mut Ebpf, name, load: bool| {
             let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
             let program: &mut UProbe = program.try_into()?;
-            program.load()?;
-            let kind = program.kind();
-            // SAFETY: the kind that this very program was declared and loaded with.
-            unsafe { UProbe::from_program_info(program.info()?, name.into(), kind) }
+            if load {
+                program.load()?;
+            }
+            program.info()
         };
-        let [enter, leave, returned] = HOOKS;
+        let handle = |info, name: &'static str, kind| {
+            // SAFETY: an entry probe and a return probe are the same to the kernel's verifier; only
+            // the way of attaching differs.
+            unsafe { UProbe::from_program_info(info, name.into(), kind) }
+        };
+        let enter = info(ebpf, ENTER, true)?;
+        let leave = info(ebpf, LEAVE, true)?;
+        let again = info(ebpf, LEAVE, false)?;
         Ok(Self {
             programs: [
-                loaded(ebpf, enter)?,
-                loaded(ebpf, leave)?,
-                loaded(ebpf, returned)?,
+                handle(enter, ENTER, ProbeKind::Entry)?,
+                handle(leave, LEAVE, ProbeKind::Entry)?,
+                handle(again, LEAVE, ProbeKind::Return)?,
             ],
         })
     }

@@ -54,7 +54,12 @@ fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
         site,
     };
     let outcome = leave(common, stack, function.outcome);
-    let mut places = vec![at(Hook::Enter, &function.entry, enter)];
+    // What is certain at the entry is done there.
+    let hook = match function.outcome {
+        Outcome::Payload => Hook::Leave,
+        _ => Hook::Enter,
+    };
+    let mut places = vec![at(hook, &function.entry, enter)];
     match &function.returns {
         Return::Sites(sites) => {
             places.extend(sites.iter().map(|site| at(Hook::Leave, site, outcome)));

@@ -2,11 +2,8 @@
 //! (Linux 5.15) says what stands in which register.
 
 use aya_ebpf::{
-    EbpfContext as _,
-    bindings::pt_regs,
-    helpers::bpf_get_attach_cookie,
-    macros::{uprobe, uretprobe},
-    programs::{ProbeContext, RetProbeContext},
+    EbpfContext as _, bindings::pt_regs, helpers::bpf_get_attach_cookie, macros::uprobe,
+    programs::ProbeContext,
 };
 use weft_abi::{Site, SiteFlags};
 
@@ -29,26 +26,13 @@ fn tls_enter(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A call ends: at an instruction behind which the outcome stands in registers.
+/// A call ends: at an instruction behind which the outcome stands in registers, or, as a return
+/// probe, when the function has returned.
 #[uprobe]
 fn tls_leave(ctx: ProbeContext) -> u32 {
     // SAFETY: the probe's own context.
     let site = Site::from_cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
-    left(ctx.regs, site);
-    0
-}
-
-/// The same where only the caller's side of the call is a place to look.
-#[uretprobe]
-fn tls_return(ctx: RetProbeContext) -> u32 {
-    // SAFETY: the probe's own context.
-    let site = Site::from_cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
-    left(ctx.regs, site);
-    0
-}
-
-#[inline(always)]
-fn left(regs: *const pt_regs, site: Site) {
+    let regs = ctx.regs;
     let bytes = if site.flags & SiteFlags::STACK != 0 {
         let address = register(regs, STACK_POINTER).wrapping_add(u64::from(site.on_stack()));
         caller::read(address).unwrap_or(0)
@@ -59,12 +43,9 @@ fn left(regs: *const pt_regs, site: Site) {
         bytes,
         success: register(regs, site.success),
     };
-    if site.flags & SiteFlags::GO != 0 {
-        let part = site.flags & SiteFlags::PART != 0;
-        tls::leave_go(register(regs, GOROUTINE), &outcome, part);
-    } else {
-        tls::leave(&outcome);
-    }
+    let begins = tls::call_at(site, |index| register(regs, index));
+    tls::leave(site, &outcome, &begins, register(regs, GOROUTINE));
+    0
 }
 
 /// A word of the saved registers. The verifier wants constant offsets.
