@@ -40,6 +40,8 @@ pub struct Flow {
 /// After so many places that are no HTTP, a connection is muted.
 const MAX_MALFORMED: u32 = 3;
 const MAX_OWN: usize = 64;
+/// Registered for OTLP over gRPC.
+const OTLP_PORT: u16 = 4317;
 
 impl Flow {
     pub fn new(config: Config, seed: u64) -> Self {
@@ -358,7 +360,13 @@ impl Flow {
                     Recognised::Quiet => {
                         return hints.stage(data.cookie, weft_abi::Stage::Sniff, counters);
                     }
-                    Recognised::Not(why) => return self.mute(data.cookie, why),
+                    Recognised::Not(why) => {
+                        if why == Muted::Http2 && is_otlp(connection, data) {
+                            let process = connection.process;
+                            state.exports_spans(process);
+                        }
+                        return self.mute(data.cookie, why);
+                    }
                     Recognised::Http1 {
                         kind,
                         first: bytes,
@@ -394,4 +402,10 @@ impl Flow {
             hints.skip(data.cookie, data.direction, skip_to, counters);
         }
     }
+}
+
+/// The beginning of an HTTP/2 connection that a client opens to a Collector's port.
+fn is_otlp(connection: &Connection, data: &Data<'_>) -> bool {
+    data.direction == Direction::Tx
+        && matches!(connection.ends, Ends::Inet { remote, .. } if remote.port() == OTLP_PORT)
 }

@@ -41,6 +41,8 @@ pub(crate) struct Entry {
     exited_ns: Option<u64>,
     /// Sends OTLP.
     exports: bool,
+    /// Has been asked for something.
+    serves: bool,
     /// Requests sent with a `traceparent` that no request had brought.
     own_contexts: u32,
     /// Requests sent with the `traceparent` of a request that came.
@@ -167,6 +169,7 @@ impl Processes {
                 process,
                 exited_ns: None,
                 exports: false,
+                serves: false,
                 own_contexts: 0,
                 forwarded_contexts: 0,
                 hand_off: false,
@@ -196,9 +199,21 @@ impl Processes {
 
 impl Entry {
     /// It reports spans itself. A proxy whose incoming request was lost seems to write a context
-    /// of its own once in a while: what it does mostly decides.
+    /// of its own once in a while: what it does mostly decides. One that only asks, such as a load
+    /// generator, need not report what it writes.
     pub(crate) fn is_self_instrumented(&self) -> bool {
+        self.exports || (self.serves && self.writes_contexts())
+    }
+
+    /// The trace contexts that it sends are mostly of its own making.
+    pub(crate) fn writes_contexts(&self) -> bool {
         self.exports || self.own_contexts > self.forwarded_contexts
+    }
+
+    pub(crate) fn serves(&mut self, counters: &mut Counters) {
+        if !self.serves {
+            self.judge(counters, |entry| entry.serves = true);
+        }
     }
 
     pub(crate) fn exports_spans(&mut self, counters: &mut Counters) {

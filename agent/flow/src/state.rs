@@ -76,12 +76,18 @@ impl State {
         } else {
             entry.wrote_own_context(&mut self.counters);
         }
-        !forwarded && entry.is_self_instrumented()
+        !forwarded && entry.writes_contexts()
     }
 
     pub(crate) fn exports_spans(&mut self, process: Process) {
         if let Some(entry) = self.processes.entry_mut(process) {
             entry.exports_spans(&mut self.counters);
+        }
+    }
+
+    pub(crate) fn serves(&mut self, process: Process) {
+        if let Some(entry) = self.processes.entry_mut(process) {
+            entry.serves(&mut self.counters);
         }
     }
 

@@ -332,12 +332,27 @@ fn or_kept_with_its_own_ids() {
         self_instrumented: SelfInstrumented::Keep,
         ..Config::default()
     });
+    let (_, mut front) = world.connect(CURL, APP);
     let (mut out, mut back) = world.connect(APP, BACK);
+    world.receive(&mut front, &get_with("/a", PARENT));
     world.pass(&mut out, &mut back, &get_with("/a", OWN));
     world.pass(&mut back, &mut out, OK);
     let spans = world.settled();
     let client = the(&spans, 300, Kind::Client);
     assert_eq!(client.span_id.to_string(), "00f067aa0ba902b7");
+    assert_child(the(&spans, 400, Kind::Server), client, Link::WirePosition);
+}
+
+#[test]
+fn who_only_asks_is_reported_under_its_own_ids() {
+    let mut world = World::new();
+    let (mut out, mut back) = world.connect(CURL, BACK);
+    world.pass(&mut out, &mut back, &get_with("/a", OWN));
+    world.pass(&mut back, &mut out, OK);
+    let spans = world.settled();
+    let client = the(&spans, 100, Kind::Client);
+    assert_eq!(client.span_id.to_string(), "00f067aa0ba902b7");
+    assert_eq!((client.parent, client.link), (None, Link::TraceParent));
     assert_child(the(&spans, 400, Kind::Server), client, Link::WirePosition);
 }
 

@@ -214,8 +214,10 @@ impl Conversation for Listener<'_> {
         let mark = self.mark(start);
         let after_loss = std::mem::take(&mut self.exchanges.lost_requests);
         let alone = self.exchanges.is_empty();
-        if self.kind == Kind::Client && is_span_export(&head) {
-            self.state.exports_spans(self.process);
+        match self.kind {
+            Kind::Client if is_span_export(&head) => self.state.exports_spans(self.process),
+            Kind::Client => {}
+            Kind::Server => self.state.serves(self.process),
         }
         let header = self.header(&head);
         let from_beginning = self.from_beginning;

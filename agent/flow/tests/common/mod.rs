@@ -8,9 +8,9 @@
 
 use std::net::SocketAddr;
 
-use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags};
+use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags, SESSION_BIT};
 use weft_flow::record::{
-    Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record,
+    Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
 };
 use weft_flow::span::{Kind, Span};
 use weft_flow::{Config, Counters, Flow, ProcessEvent};
@@ -41,6 +41,8 @@ pub struct End {
     pub tx: u64,
     pub rx_seq: u32,
     pub tx_seq: u32,
+    /// Of a TLS session: length that each piece of ciphertext is said to have.
+    pub cipher_len: u32,
 }
 
 pub fn address(text: &str) -> SocketAddr {
@@ -103,6 +105,7 @@ impl World {
             tx: 0,
             rx_seq,
             tx_seq,
+            cipher_len: 0,
         };
         let back = seq.wrapping_mul(31);
         (
@@ -152,6 +155,29 @@ impl World {
             netns: end.netns,
             inode: end.inode,
             ends: end.ends,
+        });
+        self.record(&record);
+    }
+
+    /// A TLS session in the process of `socket`, on it when `proved`.
+    pub fn session(&mut self, socket: &End, proved: bool) -> End {
+        let session = End {
+            cookie: socket.cookie | SESSION_BIT,
+            rx: 0,
+            tx: 0,
+            cipher_len: 400,
+            ..socket.clone()
+        };
+        self.put_on(&session, if proved { socket.cookie } else { 0 }, None);
+        session
+    }
+
+    pub fn put_on(&mut self, session: &End, socket: u64, written_at: Option<u32>) {
+        let record = Record::Secure(Secure {
+            origin: self.origin(session),
+            session: session.cookie,
+            socket,
+            written_at,
         });
         self.record(&record);
     }
@@ -207,7 +233,7 @@ impl World {
             offset,
             len: u32::try_from(bytes.len()).unwrap(),
             seq: first.wrapping_add(offset as u32),
-            cipher_len: 0,
+            cipher_len: end.cipher_len,
             tail,
             missing: Missing::None,
             payload: &bytes[..captured],
@@ -301,7 +327,8 @@ impl World {
 
 pub fn check_equations(counters: &Counters) {
     let c = counters;
-    let kinds = c.records_data + c.records_open + c.records_close + c.records_process;
+    let kinds =
+        c.records_data + c.records_open + c.records_close + c.records_process + c.records_secure;
     assert_eq!(c.records, c.records_bad + kinds);
     let data = c.data_taken + c.data_unknown_connection + c.data_muted + c.data_overlap;
     assert_eq!(c.records_data, data, "{c:?}");

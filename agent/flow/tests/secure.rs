@@ -1,0 +1,129 @@
+//! Exchanges inside TLS, and the sockets they are put on.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{End, OK, World, get, the};
+use weft_flow::span::{Endpoint, Kind, Link, Outcome, Span};
+
+const CURL: (u32, u32) = (100, 100);
+const APP: (u32, u32) = (300, 301);
+
+/// A connection whose two ends carry TLS: the sockets, and their sessions.
+fn connect(world: &mut World, proved: bool) -> ((End, End), (End, End)) {
+    let (client, server) = world.connect(CURL, APP);
+    let sessions = (
+        world.session(&client, proved),
+        world.session(&server, proved),
+    );
+    ((client, server), sessions)
+}
+
+fn assert_linked(spans: &[Span]) {
+    let client = the(spans, 100, Kind::Client);
+    let server = the(spans, 300, Kind::Server);
+    assert_eq!(server.link, Link::WirePosition);
+    assert_eq!(server.parent, Some(client.span_id));
+    for span in [client, server] {
+        assert!(span.tls && !span.partial.peer);
+        assert!(matches!(span.peer, Endpoint::Inet(_)), "{:?}", span.peer);
+    }
+}
+
+#[test]
+fn both_ends_by_their_ciphertext() {
+    let mut world = World::new();
+    let (_, (mut client, mut server)) = connect(&mut world, true);
+    for _ in 0..3 {
+        world.exchange(&mut client, &mut server, "/a");
+        assert_linked(&world.settled());
+    }
+}
+
+#[test]
+fn ciphertext_read_together_with_what_came_before() {
+    let mut world = World::new();
+    let (_, (mut client, mut server)) = connect(&mut world, true);
+    // The server takes in the end of the handshake with the request.
+    server.rx_seq = server.rx_seq.wrapping_sub(80);
+    world.exchange(&mut client, &mut server, "/a");
+    assert_linked(&world.settled());
+}
+
+#[test]
+fn other_ciphertext_of_the_connection_is_no_proof() {
+    let mut world = World::new();
+    let (_, (mut client, mut server)) = connect(&mut world, true);
+    server.rx_seq = server.rx_seq.wrapping_add(400);
+    world.exchange(&mut client, &mut server, "/a");
+    let spans = world.settled();
+    assert_eq!(the(&spans, 300, Kind::Server).link, Link::None);
+}
+
+#[test]
+fn two_requests_in_one_piece_are_not_told_apart() {
+    let mut world = World::new();
+    let (_, (mut client, mut server)) = connect(&mut world, true);
+    world.send(&mut client, &get("/a"));
+    world.send(&mut client, &get("/b"));
+    world.receive(&mut server, &[get("/a"), get("/b")].concat());
+    world.pass(&mut server, &mut client, &[OK, OK].concat());
+    let spans = world.settled();
+    assert_eq!(spans.len(), 4);
+    assert!(spans.iter().all(|span| span.parent.is_none()));
+}
+
+#[test]
+fn without_proof_there_is_no_peer() {
+    let mut world = World::new();
+    let (_, (mut client, mut server)) = connect(&mut world, false);
+    world.exchange(&mut client, &mut server, "/a");
+    for span in world.settled() {
+        assert_eq!((span.link, span.parent), (Link::None, None));
+        assert!(span.partial.peer);
+        assert_eq!(span.peer, Endpoint::Unproved);
+    }
+}
+
+#[test]
+fn proof_may_come_with_the_ciphertext_of_the_request() {
+    let mut world = World::new();
+    let ((socket, other), (mut client, _)) = connect(&mut world, false);
+    let mut server = world.session(&other, true);
+    world.send(&mut client, &get("/a"));
+    world.put_on(&client, socket.cookie, Some(socket.tx_seq));
+    world.receive(&mut server, &get("/a"));
+    world.pass(&mut server, &mut client, OK);
+    assert_linked(&world.settled());
+}
+
+#[test]
+fn a_session_ends_with_its_socket() {
+    let mut world = World::new();
+    let ((socket, _), (mut client, _)) = connect(&mut world, true);
+    world.send(&mut client, &get("/a"));
+    world.end_of_stream(&socket);
+    let spans = world.settled();
+    let span = the(&spans, 100, Kind::Client);
+    assert_eq!(span.outcome, Outcome::ConnectionClosed);
+    world.close(&socket);
+    let counters = world.flow.counters();
+    // The server's socket and its session are there still.
+    assert_eq!(counters.connections_open, 2);
+}
+
+#[test]
+fn a_new_session_on_a_socket_ends_the_one_before() {
+    let mut world = World::new();
+    let ((socket, _), (mut client, _)) = connect(&mut world, true);
+    world.send(&mut client, &get("/a"));
+    let mut after = world.session(&socket, false);
+    after.cookie += 1 << 32;
+    world.put_on(&after, socket.cookie, None);
+    world.send(&mut after, &get("/b"));
+    world.receive(&mut after, OK);
+    let spans = world.settled();
+    let paths: Vec<_> = spans.iter().map(|span| &span.exchange.target[..]).collect();
+    assert_eq!(paths, [b"/a", b"/b"]);
+    assert_eq!(spans[0].outcome, Outcome::ConnectionClosed);
+}
