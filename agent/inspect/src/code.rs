@@ -16,7 +16,7 @@ use crate::{Class, Register, Return, Site};
 pub(crate) use class::class;
 pub(crate) use graph::{Graph, Kind, Limits, Node, Proof};
 pub(crate) use inner::{Inner, inner};
-pub(crate) use sweep::{calls, instructions, loads, pointers, stores};
+pub(crate) use sweep::{calls, instructions, pointers, stores};
 pub(crate) use values::{ALL, Registers, Width, general};
 
 /// The registers that hold a C function's arguments (System V ABI).

@@ -1,18 +1,25 @@
-//! rustls, where symbol tables name its functions (0.23).
+//! rustls (0.23).
 //!
 //! Compilers put much of it into its callers, the more so as the calls for reading and writing are
 //! generic. Two functions through which all plaintext passes are neither generic nor small:
 //! `CommonState::take_received_plaintext`, once for each record that was decrypted, and
 //! `CommonState::buffer_plaintext`, once for each write. Their first argument is the same object.
 
-use iced_x86::Instruction;
+mod extents;
+mod facts;
+mod layout;
+mod stripped;
+
 use memchr::memmem;
 
-use crate::code::{ARGUMENTS, Limits, loads, sites};
+use crate::code::{ARGUMENTS, Limits, sites};
 use crate::elf::{Image, Symbol, Symbols};
 use crate::{
     Arguments, Direction, Finder, Finding, Function, Library, Outcome, Problem, Return, Stack,
 };
+use extents::Extents;
+use facts::Facts;
+use layout::{CHUNKS, Layout, PAYLOAD};
 
 pub(crate) const FINDER: Finder = Finder {
     wants: |name| WATCHED.iter().any(|watched| watched.is_called(name)),
@@ -27,8 +34,8 @@ struct Watched {
     /// How both manglings write it.
     mangled: &'static str,
     direction: Direction,
-    /// Whether the code takes its argument's words from where we do.
-    is_as_known: fn(&[Instruction]) -> bool,
+    /// What the code reads of its argument, as we do.
+    layout: Layout,
 }
 
 const WATCHED: [Watched; 2] = [
@@ -36,27 +43,22 @@ const WATCHED: [Watched; 2] = [
         name: "rustls::common_state::CommonState::take_received_plaintext",
         mangled: "11CommonState23take_received_plaintext",
         direction: Direction::Read,
-        is_as_known: |loads| [8, 16].iter().all(|&word| loads_from(loads, word)),
+        layout: PAYLOAD,
     },
     Watched {
         name: "rustls::common_state::CommonState::buffer_plaintext",
         mangled: "11CommonState16buffer_plaintext",
         direction: Direction::Write,
-        is_as_known: |loads| [0, 16, 24].iter().all(|&word| loads_from(loads, word)),
+        layout: CHUNKS,
     },
 ];
-
-fn loads_from(loads: &[Instruction], word: u64) -> bool {
-    loads
-        .iter()
-        .any(|load| load.memory_displacement64() == word)
-}
 
 fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
     let is_named = |symbol: Symbol<'_>| (FINDER.wants)(symbol.name.as_bytes());
     if !symbols.iter().any(is_named) {
         return unnamed(image).into_iter().collect();
     }
+    let extents = Extents::told(image);
     let (mut functions, mut problems) = (Vec::new(), Vec::new());
     for watched in &WATCHED {
         let named = symbols
@@ -70,7 +72,8 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
             )));
         }
         for symbol in named {
-            match watched.at(image, symbol) {
+            let limits = Limits::from_size(symbol.bytes);
+            match watched.at(image, &extents, symbol.address, limits) {
                 Some(function) => functions.push(function),
                 None => problems.push(Problem(format!(
                     "`{}` takes its argument in a way that is not known.",
@@ -93,15 +96,28 @@ fn unnamed(image: &Image<'_>) -> Option<Library> {
     let compiler = image.named(".comment")?;
     memmem::find(compiler.bytes, b"rustc version")?;
     let version = version(image)?;
+    let extents = Extents::told(image);
+    let stripped::Found { received, buffered } = stripped::find(image);
+    let (mut functions, mut problems) = (Vec::new(), Vec::new());
+    for (watched, found) in WATCHED.iter().zip([received, buffered]) {
+        let function = found
+            .and_then(|start| watched.at(image, &extents, start, extents.limits(image, start)));
+        match function {
+            Some(function) => functions.push(function),
+            None => problems.push(Problem(format!(
+                "Stripped rustls {version}, build {}: no verified site: no function is `{}` for \
+                 certain.",
+                image.build_id_text(),
+                watched.name,
+            ))),
+        }
+    }
     Some(Library {
         stack: Stack::Rustls,
-        problems: vec![Problem(format!(
-            "Stripped rustls {version}, build {}: no verified site: no symbol names its functions.",
-            image.build_id_text()
-        ))],
         version: Some(version),
         finding: Finding::Code,
-        functions: Vec::new(),
+        functions,
+        problems,
     })
 }
 
@@ -119,14 +135,17 @@ impl Watched {
             && (after.is_empty() || after.starts_with(b"17h") || after.starts_with(b"."))
     }
 
-    fn at(&self, image: &Image<'_>, symbol: Symbol<'_>) -> Option<Function> {
+    fn at(
+        &self,
+        image: &Image<'_>,
+        extents: &Extents<'_>,
+        start: u64,
+        limits: Limits,
+    ) -> Option<Function> {
+        let facts = Facts::within(image, start, limits)?;
+        layout::is_read(image, extents, &facts, self.layout).then_some(())?;
         let [session, words, ..] = ARGUMENTS;
-        let loads = loads(image, symbol.address, symbol.bytes, words);
-        if !(self.is_as_known)(&loads) {
-            return None;
-        }
-        let limits = Limits::from_size(symbol.bytes);
-        let sites = sites(image, symbol.address, limits, &[session, words])?;
+        let sites = sites(image, start, limits, &[session, words])?;
         let (outcome, returns) = match self.direction {
             Direction::Read => (Outcome::Payload, Return::Sites(Vec::new())),
             Direction::Write => (Outcome::Chunks(sites.value), sites.returns),

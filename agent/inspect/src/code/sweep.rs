@@ -6,8 +6,6 @@ use iced_x86::{
     Register as Name,
 };
 
-use super::values::{Effect, Registers, Width, general};
-use crate::Register;
 use crate::elf::Image;
 
 const MAX_INSTRUCTIONS: usize = 4096;
@@ -34,26 +32,6 @@ pub(crate) fn calls(image: &Image<'_>, address: u64, bytes: u64) -> impl Iterato
         })
         .map(|instruction| instruction.near_branch_target())
         .filter(move |target| !inside.contains(target))
-}
-
-/// Instructions that read where this argument points to, as long as it stands in a register on the
-/// way that the bytes lie.
-pub(crate) fn loads(
-    image: &Image<'_>,
-    address: u64,
-    bytes: u64,
-    argument: Register,
-) -> Vec<Instruction> {
-    let mut factory = InstructionInfoFactory::new();
-    let mut held = Registers::one(argument);
-    instructions(image, address, bytes)
-        .filter(|instruction| {
-            let based = general(instruction.memory_base()).is_some_and(|base| held.contains(base));
-            let reads = based && instruction.memory_index() == Name::None;
-            held = held.after(Effect::of(instruction, &mut factory), Width::All);
-            reads
-        })
-        .collect()
 }
 
 /// Whether an instruction writes to memory that is not the function's own stack.
