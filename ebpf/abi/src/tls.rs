@@ -175,6 +175,27 @@ pub struct TlsThread {
     pub wrote_len: u32,
     /// 1: more than one session wrote.
     pub wrote_mixed: u32,
+    pub plain: Plain,
+}
+
+/// Plaintext on its way from the program that saw it to the one that makes records of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain {
+    /// The session's object.
+    pub object: u64,
+    /// As in [`TlsCall`].
+    pub buffer: u64,
+    pub offset: u64,
+    pub time_ns: u64,
+    pub moved: u32,
+    pub seq: u32,
+    pub cipher_len: u32,
+    /// Bits of [`TlsCallFlags`].
+    pub call_flags: u32,
+    /// Bits of `DataFlags`.
+    pub data_flags: u32,
+    pub reserved: u32,
 }
 
 /// Ciphertext on one socket.
@@ -206,7 +227,7 @@ pub struct GoKey {
 
 const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 40);
 const _: () = assert!(size_of::<TlsCall>() == 64);
-const _: () = assert!(size_of::<TlsThread>() == 112);
+const _: () = assert!(size_of::<TlsThread>() == 168);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::bpf_map_type,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use weft_abi::{
@@ -54,6 +54,10 @@ pub(crate) static TLS_THREADS: TaskStorage<TlsThread> = TaskStorage::new();
 /// TLS calls under way in Go programs, where a thread's storage would lose the goroutine.
 #[btf_map]
 pub(crate) static GO_CALLS: LruHashMap<GoKey, TlsCall, 16384> = LruHashMap::new();
+
+/// The second half of `tls_leave`.
+#[btf_map]
+pub(crate) static TLS_DATA: ProgramArray<1> = ProgramArray::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<u64, { Counter::ALL.len() }> = PerCpuArray::new();

@@ -14,7 +14,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task_btf, bpf_ktime_get_ns};
 use weft_abi::{
-    Connection, Control, Counter, DataFlags, Direction, GoKey, Missing, Mode, SessionFlags,
+    Connection, Control, Counter, DataFlags, Direction, GoKey, Missing, Mode, Plain, SessionFlags,
     SessionKey, Site, SiteFlags, Stage, TlsCall, TlsCallFlags, TlsThread,
 };
 
@@ -73,12 +73,12 @@ pub(crate) fn enter(call: &TlsCall, g: u64) {
 
 /// Where the plaintext of a call stands.
 #[inline(always)]
-fn buffers(call: &TlsCall) -> Result<Buffers, Missing> {
+fn buffers(call: &Plain) -> Result<Buffers, Missing> {
     let flat = |address| Buffers {
         address,
         vectors: 0,
     };
-    if call.flags & u32::from(SiteFlags::CHUNKS) == 0 {
+    if call.call_flags & u32::from(SiteFlags::CHUNKS) == 0 {
         return Ok(flat(call.buffer));
     }
     let [array, address, from, _] = caller::read::<[u64; 4]>(call.buffer).ok_or(Missing::Fault)?;
@@ -95,13 +95,16 @@ fn buffers(call: &TlsCall) -> Result<Buffers, Missing> {
     })
 }
 
-/// A TLS call ends, or a part of it; or one that begins is known to succeed. The ways meet before
-/// the work is done: the verifier walks every way to its end.
+/// A TLS call ends, or a part of it; or one that begins is known to succeed. True: plaintext stands
+/// in the thread's storage, for [`data`].
 #[inline(always)]
-pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) {
+pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) -> bool {
     let is = |flag: u8| site.flags & flag != 0;
+    let Some(thread) = thread::get_or_create(task()) else {
+        count(Counter::TlsStateFailed);
+        return false;
+    };
     let mut call = *begins;
-    let mut thread = None;
     if is(SiteFlags::GO) {
         let key = GoKey {
             g,
@@ -109,7 +112,7 @@ pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) {
             reserved: 0,
         };
         let Some(open) = GO_CALLS.get_ptr_mut(key) else {
-            return;
+            return false;
         };
         // SAFETY: the element is this goroutine's alone.
         let open = unsafe { &mut *open };
@@ -123,25 +126,18 @@ pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) {
         } else {
             let _gone = GO_CALLS.remove(key);
         }
-    } else {
-        let Some(found) = thread::get_or_create(task()) else {
-            return count(Counter::TlsStateFailed);
+    } else if is(SiteFlags::PAYLOAD) {
+        let Some([_, address, bytes]) = caller::read::<[u64; 3]>(call.buffer) else {
+            count(Counter::MissingFault);
+            return false;
         };
-        if is(SiteFlags::PAYLOAD) {
-            let Some([_, address, bytes]) = caller::read::<[u64; 3]>(call.buffer) else {
-                return count(Counter::MissingFault);
-            };
-            call.buffer = address;
-            call.length = bytes;
-        } else {
-            call = found.call;
-            found.call.object = 0;
-        }
-        thread = Some(found);
+        call.buffer = address;
+        call.length = bytes;
+    } else {
+        call = thread.call;
+        thread.call.object = 0;
     }
-    if call.object != 0 {
-        finish(&call, moved(&call, outcome), thread);
-    }
+    call.object != 0 && finish(&call, moved(&call, outcome), thread)
 }
 
 #[inline(always)]
@@ -173,14 +169,13 @@ fn moved(call: &TlsCall, outcome: &Outcome) -> u32 {
 }
 
 #[inline(always)]
-fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
+fn finish(call: &TlsCall, moved: u32, thread: &mut TlsThread) -> bool {
     let Some(control) = CONTROL.get(0) else {
-        return;
+        return false;
     };
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if control.mode == Mode::None as u32 || tgid == select::OWN_TGID.load() {
-        return;
+        return false;
     }
     let key = SessionKey {
         object: call.object,
@@ -189,10 +184,10 @@ fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
     };
     let writes = call.flags & u32::from(SiteFlags::WRITE) != 0;
     if !session::prepare(&key, call, control, moved) {
-        return;
+        return false;
     }
     let Some(session) = SESSIONS.get_ptr_mut(key) else {
-        return;
+        return false;
     };
     // SAFETY: an element of the map; a session is used by one thread at a time, as its library asks.
     let session = unsafe { &mut *session };
@@ -205,10 +200,8 @@ fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
         }
         session.data_flags = call.data_flags;
     }
-    if let Some(thread) = thread
-        && call.socket == 0
-        && session.socket == 0
-    {
+    let is_go = call.flags & u32::from(SiteFlags::GO) != 0;
+    if !is_go && call.socket == 0 && session.socket == 0 {
         if writes {
             proof::wrote(thread, call.object, moved);
         } else {
@@ -216,7 +209,7 @@ fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
         }
     }
     if moved == 0 {
-        return;
+        return false;
     }
     count(Counter::CallsSeen);
     let half = if writes {
@@ -244,7 +237,8 @@ fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
         session.flags |= SessionFlags::RX_TAKEN;
     }
     if session.state.stage == Stage::Muted as u32 || session.state.stage == Stage::Secure as u32 {
-        return count(Counter::CallsMuted);
+        count(Counter::CallsMuted);
+        return false;
     }
     // A request begins when its first byte leaves, not when the library is done.
     let time_ns = if writes && call.time_ns != 0 {
@@ -253,19 +247,55 @@ fn finish(call: &TlsCall, moved: u32, thread: Option<&'static mut TlsThread>) {
         // SAFETY: the helper takes no argument.
         unsafe { bpf_ktime_get_ns() }
     };
-    let plain = Call {
-        sk: ptr::null(),
-        flags,
+    thread.plain = Plain {
+        object: call.object,
+        buffer: call.buffer,
         offset,
+        time_ns,
+        moved,
         seq,
         cipher_len,
-        moved,
+        call_flags: call.flags,
+        data_flags: u32::from(flags),
+        reserved: 0,
+    };
+    true
+}
+
+/// Makes records of the plaintext that [`leave`] has found. A program of its own: the verifier walks
+/// every way through the one with every way through the other otherwise, and gives up on it.
+#[inline(always)]
+pub(crate) fn data() {
+    let (Some(thread), Some(control)) = (thread::get(task()), CONTROL.get(0)) else {
+        return;
+    };
+    let plain = &thread.plain;
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let key = SessionKey {
+        object: plain.object,
+        tgid,
+        reserved: 0,
+    };
+    let Some(session) = SESSIONS.get_ptr_mut(key) else {
+        return;
+    };
+    let writes = plain.call_flags & TlsCallFlags::WRITE != 0;
+    let call = Call {
+        sk: ptr::null(),
+        flags: plain.data_flags as u16,
+        offset: plain.offset,
+        seq: plain.seq,
+        cipher_len: plain.cipher_len,
+        moved: plain.moved,
         tgid,
         tid,
-        time_ns,
+        time_ns: plain.time_ns,
         direction: if writes { Direction::Tx } else { Direction::Rx },
     };
-    call::data(&plain, buffers(call), &mut session.state, control);
+    // SAFETY: an element of the map, as in `finish`.
+    let state = unsafe { &mut (*session).state };
+    call::data(&call, buffers(plain), state, control);
 }
 
 #[inline(always)]

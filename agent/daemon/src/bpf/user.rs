@@ -5,6 +5,7 @@ use std::{fs::File, io, os::fd::AsRawFd as _};
 
 use aya::{
     Ebpf,
+    maps::{MapData, ProgramArray},
     programs::{
         ProbeKind, ProgramError, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
@@ -37,9 +38,14 @@ pub(crate) struct Attached {
 
 const ENTER: &str = "tls_enter";
 const LEAVE: &str = "tls_leave";
+/// Called by `LEAVE` through the map `NEXT`.
+const DATA: &str = "tls_data";
+const NEXT: &str = "TLS_DATA";
 
 /// The programs for user code, apart from the others: another thread attaches them.
 pub(crate) struct UserProbes {
+    /// Emptied by the kernel when nobody holds it.
+    _next: ProgramArray<MapData>,
     /// By [`Hook`].
     programs: [UProbe; 3],
 }
@@ -60,10 +66,22 @@ impl UserProbes {
             // the way of attaching differs.
             unsafe { UProbe::from_program_info(info, name.into(), kind) }
         };
+        let data: &mut UProbe = ebpf
+            .program_mut(DATA)
+            .ok_or(ProgramError::NotLoaded)?
+            .try_into()?;
+        data.load()?;
+        let fd = data.fd()?.try_clone().map_err(ProgramError::IOError)?;
+        let mut next = ebpf
+            .take_map(NEXT)
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(|map| Ok(ProgramArray::try_from(map)?))?;
+        next.set(0, &fd, 0)?;
         let enter = info(ebpf, ENTER, true)?;
         let leave = info(ebpf, LEAVE, true)?;
         let again = info(ebpf, LEAVE, false)?;
         Ok(Self {
+            _next: next,
             programs: [
                 handle(enter, ENTER, ProbeKind::Entry)?,
                 handle(leave, LEAVE, ProbeKind::Entry)?,

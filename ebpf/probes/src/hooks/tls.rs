@@ -2,13 +2,17 @@
 //! (Linux 5.15) says what stands in which register.
 
 use aya_ebpf::{
-    EbpfContext as _, bindings::pt_regs, helpers::bpf_get_attach_cookie, macros::uprobe,
+    EbpfContext as _,
+    bindings::pt_regs,
+    helpers::{bpf_get_attach_cookie, bpf_probe_read_kernel},
+    macros::uprobe,
     programs::ProbeContext,
 };
-use weft_abi::{Site, SiteFlags};
+use weft_abi::{Counter, Site, SiteFlags};
 
 use crate::{
     caller,
+    maps::{TLS_DATA, count},
     tls::{self, Outcome},
 };
 
@@ -44,32 +48,28 @@ fn tls_leave(ctx: ProbeContext) -> u32 {
         success: register(regs, site.success),
     };
     let begins = tls::call_at(site, |index| register(regs, index));
-    tls::leave(site, &outcome, &begins, register(regs, GOROUTINE));
+    if tls::leave(site, &outcome, &begins, register(regs, GOROUTINE)) {
+        // SAFETY: nothing is to be dropped; without that program the records are missing.
+        unsafe { TLS_DATA.tail_call(&ctx, 0) };
+        count(Counter::TlsStateFailed);
+    }
     0
 }
 
-/// A word of the saved registers. The verifier wants constant offsets.
+/// Goes on where `tls_leave` has found plaintext.
+#[uprobe]
+fn tls_data(_ctx: ProbeContext) -> u32 {
+    tls::data();
+    0
+}
+
+/// A word of the saved registers. Copied, because the verifier wants constant offsets of a plain
+/// load, and walks every one of a `match` with all that follows.
 #[inline(always)]
 fn register(regs: *const pt_regs, index: u8) -> u64 {
-    // SAFETY: the context of a probe is a `struct pt_regs`.
-    let regs = unsafe { &*regs };
-    match index {
-        0 => regs.r15,
-        1 => regs.r14,
-        2 => regs.r13,
-        3 => regs.r12,
-        4 => regs.rbp,
-        5 => regs.rbx,
-        6 => regs.r11,
-        7 => regs.r10,
-        8 => regs.r9,
-        9 => regs.r8,
-        10 => regs.rax,
-        11 => regs.rcx,
-        12 => regs.rdx,
-        13 => regs.rsi,
-        14 => regs.rdi,
-        19 => regs.rsp,
-        _ => 0,
+    if index > STACK_POINTER {
+        return 0;
     }
+    // SAFETY: within the context of a probe, which is a `struct pt_regs`; the helper checks it.
+    unsafe { bpf_probe_read_kernel(regs.cast::<u64>().add(usize::from(index))) }.unwrap_or(0)
 }
