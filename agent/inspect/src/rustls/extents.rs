@@ -84,16 +84,15 @@ fn called(image: &Image<'_>, addresses: &[u64]) -> BTreeSet<u64> {
     found
 }
 
-/// Whether a function can begin there: it saves a register, and what stands before does not go on. Not
-/// all that looks like a call is one.
+/// Whether a function can begin there, as what stands before does not go on. Not all that looks like a
+/// call is one.
 fn begins(image: &Image<'_>, start: u64) -> bool {
     const BEFORE: u64 = 5;
     let before = start.checked_sub(BEFORE).and_then(|at| image.code(at));
-    let Some(([before @ .., last], code)) = before.and_then(<[u8]>::split_first_chunk::<5>) else {
+    let Some([before @ .., last]) = before.and_then(<[u8]>::first_chunk::<5>) else {
         return false;
     };
-    let saves = matches!(code, [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..]);
-    let ends = match (before, *last) {
+    match (before, *last) {
         // `call` or `jmp` by distance
         ([0xe8 | 0xe9, ..], _) => true,
         // `jmp` by a short distance, `ud2`
@@ -101,8 +100,7 @@ fn begins(image: &Image<'_>, start: u64) -> bool {
         // `ret`, `int3`, `nop`
         (_, 0xc3 | 0xcc | 0x90) => true,
         _ => false,
-    };
-    saves && ends
+    }
 }
 
 /// What lies around them, sorted, none touching another.

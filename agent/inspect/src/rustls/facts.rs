@@ -45,7 +45,7 @@ pub(super) struct Call {
     pub(super) arguments: [Option<Pointer>; MAX_ARGUMENTS],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
     Address(u64),
     /// The address stands there.

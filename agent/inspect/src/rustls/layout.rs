@@ -52,12 +52,13 @@ pub(super) fn is_read(
 }
 
 /// `ChunkVecBuffer`: a limit (two words), a `VecDeque` (its capacity, the elements, the first, their
-/// number), and a word.
+/// number), and in newer versions a word.
 pub(super) struct Vectors<'f>(pub(super) &'f Facts);
 
 impl Vectors<'_> {
-    pub(super) const BYTES: i64 = 56;
-    const CAPACITY: i64 = 16;
+    /// Its size.
+    pub(super) const BYTES: [u64; 2] = [48, 56];
+    pub(super) const CAPACITY: i64 = 16;
     const ELEMENTS: i64 = 24;
     const FIRST: i64 = 32;
     /// Where the number of elements stands.
