@@ -38,8 +38,8 @@ impl SiteFlags {
     pub const GO: u8 = 2;
     /// 1 in the success register is success; the moved bytes stand in memory.
     pub const POINTER: u8 = 4;
-    /// rustls: the buffer is a `Payload` (a word, address, bytes), all of it is handed over, and
-    /// there is no return site.
+    /// rustls: so many words behind the buffer as the place of the bytes register says stands a
+    /// `Payload` (a word, address, bytes), all of it is handed over, and there is no return site.
     pub const PAYLOAD: u8 = 8;
     /// The call moves its buffer in parts; this is the end of one.
     pub const PART: u8 = 16;

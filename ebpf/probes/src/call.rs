@@ -18,7 +18,7 @@ use crate::{
     maps::{CONTROL, HINTS, count},
     sniff::{self, Start},
     tls,
-    walk::Walk,
+    walk::{Desk, walk},
 };
 
 const MSG_OOB: u32 = 1;
@@ -41,7 +41,13 @@ const SAMPLED_OUT: u32 = 2;
 
 /// `ret`: what the call returned. `flags`: of a receive call, as the kernel saw them.
 #[inline(always)]
-pub(crate) fn socket_call(sk: *const c_void, ret: i32, flags: u32, direction: Direction) {
+pub(crate) fn socket_call(
+    desk: Desk,
+    sk: *const c_void,
+    ret: i32,
+    flags: u32,
+    direction: Direction,
+) {
     let receives = direction as u8 == Direction::Rx as u8;
     if ret < 0
         || (receives && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0)
@@ -154,7 +160,7 @@ pub(crate) fn socket_call(sk: *const c_void, ret: i32, flags: u32, direction: Di
         time_ns,
         direction,
     };
-    data(&call, buffers, state, control);
+    data(desk, &call, buffers, state, control);
 }
 
 /// Moves a stream's position over a call of `moved` bytes, of TCP up to sequence number `end`;
@@ -195,6 +201,7 @@ pub(crate) struct Call {
 /// A call on a connection that is not muted: what of it travels?
 #[inline(always)]
 pub(crate) fn data(
+    desk: Desk,
     call: &Call,
     buffers: Result<Buffers, Missing>,
     state: &mut Connection,
@@ -292,7 +299,7 @@ pub(crate) fn data(
         address: 0,
     };
     match buffers {
-        Ok(buffers) => Walk::new(piece, &buffers, wanted, skip as u32).run(),
+        Ok(buffers) => walk(desk, piece, &buffers, wanted, skip as u32),
         Err(missing) => {
             piece.record.missing = missing as u8;
             piece.record.header.flags |= DataFlags::CALL_START | DataFlags::CALL_END;

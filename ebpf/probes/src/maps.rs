@@ -11,6 +11,8 @@ use weft_abi::{
     Connection, Control, Counter, GoKey, Hint, Session, SessionKey, TlsCall, TlsThread,
 };
 
+use crate::walk::{DESKS, Walk};
+
 const NO_PREALLOC: usize = 1;
 
 /// Records to the agent. The loader sets the real size.
@@ -54,6 +56,10 @@ pub(crate) static TLS_THREADS: TaskStorage<TlsThread> = TaskStorage::new();
 /// TLS calls under way in Go programs, where a thread's storage would lose the goroutine.
 #[btf_map]
 pub(crate) static GO_CALLS: LruHashMap<GoKey, TlsCall, 16384> = LruHashMap::new();
+
+/// Walks under way, by [`Desk`](crate::walk::Desk).
+#[btf_map]
+pub(crate) static WALKS: PerCpuArray<Walk, DESKS> = PerCpuArray::new();
 
 /// The second half of `tls_leave`.
 #[btf_map]

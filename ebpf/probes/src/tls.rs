@@ -23,6 +23,7 @@ use crate::{
     caller::{self, Buffers},
     maps::{CONTROL, GO_CALLS, SESSIONS, count},
     select,
+    walk::Desk,
 };
 
 pub(crate) use proof::{Crossed, crossed};
@@ -127,7 +128,8 @@ pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) -> 
             let _gone = GO_CALLS.remove(key);
         }
     } else if is(SiteFlags::PAYLOAD) {
-        let Some([_, address, bytes]) = caller::read::<[u64; 3]>(call.buffer) else {
+        let payload = call.buffer.wrapping_add(u64::from(site.bytes) * 8);
+        let Some([_, address, bytes]) = caller::read::<[u64; 3]>(payload) else {
             count(Counter::MissingFault);
             return false;
         };
@@ -295,7 +297,7 @@ pub(crate) fn data() {
     };
     // SAFETY: an element of the map, as in `finish`.
     let state = unsafe { &mut (*session).state };
-    call::data(&call, buffers(plain), state, control);
+    call::data(Desk::Plain, &call, buffers(plain), state, control);
 }
 
 #[inline(always)]

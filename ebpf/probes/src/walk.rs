@@ -8,7 +8,7 @@ use weft_abi::{Counter, DataFlags, Missing, TAIL_BYTES};
 use crate::{
     caller::{self, Buffers, IoVec},
     emit::{self, Piece},
-    maps::count,
+    maps::{WALKS, count},
 };
 
 /// Segments of a vector no longer than this are captured even when the budget is used up: chunk
@@ -24,6 +24,18 @@ const MAX_PIECE: u32 = 4096;
 /// 1: the kernel has `bpf_loop` (Linux 5.17).
 #[unsafe(no_mangle)]
 static HAS_LOOP: Global<u32> = Global::new(0);
+
+/// The program that walks, by its element of the `WALKS` map.
+#[derive(Clone, Copy)]
+pub(crate) enum Desk {
+    Send = 0,
+    Receive = 1,
+    SendPage = 2,
+    SendUnix = 3,
+    Plain = 4,
+}
+
+pub(crate) const DESKS: usize = 5;
 
 /// Where in the call the walk stands. `piece.record` is made up for the whole call at first; its
 /// offset and sequence number move along.
@@ -49,7 +61,7 @@ pub(crate) struct Walk {
 
 impl Walk {
     #[inline(always)]
-    pub(crate) fn new(piece: Piece, buffers: &Buffers, wanted: u32, skip: u32) -> Self {
+    fn new(piece: Piece, buffers: &Buffers, wanted: u32, skip: u32) -> Self {
         let left = piece.record.len;
         let flat = buffers.vectors == 0;
         Self {
@@ -65,28 +77,34 @@ impl Walk {
             skip,
         }
     }
+}
 
-    /// Nothing after the loop may depend on what its callback has done: the verifier of Linux 6.1
-    /// believes that the callback left everything as it was.
-    #[inline(always)]
-    pub(crate) fn run(&mut self) {
-        if HAS_LOOP.load() != 0 {
-            let callback: unsafe extern "C" fn(u64, *mut Walk) -> u64 = step;
-            // SAFETY: the callback has the shape the helper wants, `self` outlives the call.
-            unsafe {
-                bpf_loop(
-                    MAX_STEPS,
-                    callback as *mut c_void,
-                    core::ptr::from_mut(self).cast(),
-                    0,
-                )
-            };
-        } else {
-            for index in MAX_STEPS - UNROLLED_STEPS..MAX_STEPS {
-                // SAFETY: as above.
-                if unsafe { step(u64::from(index), self) } != 0 {
-                    break;
-                }
+/// Records of one call. Its state stands in a map: of what it loads from there the verifier knows
+/// nothing, so that it need not walk the loop for each way that leads here.
+#[inline(always)]
+pub(crate) fn walk(desk: Desk, piece: Piece, buffers: &Buffers, wanted: u32, skip: u32) {
+    let mut desk = desk as u32;
+    let Some(walk) = WALKS.get_ptr_mut(desk) else {
+        return;
+    };
+    // SAFETY: the program's own element on this CPU: the kernel lets no program interrupt itself.
+    unsafe { walk.write(Walk::new(piece, buffers, wanted, skip)) };
+    if HAS_LOOP.load() != 0 {
+        let callback: unsafe extern "C" fn(u64, *mut u32) -> u64 = step;
+        // SAFETY: the callback has the shape the helper wants, `desk` outlives the call.
+        unsafe {
+            bpf_loop(
+                MAX_STEPS,
+                callback as *mut c_void,
+                (&raw mut desk).cast(),
+                0,
+            )
+        };
+    } else {
+        for index in MAX_STEPS - UNROLLED_STEPS..MAX_STEPS {
+            // SAFETY: as above.
+            if unsafe { step(u64::from(index), &raw mut desk) } != 0 {
+                break;
             }
         }
     }
@@ -94,8 +112,12 @@ impl Walk {
 
 /// One step of the walk; 1 ends it.
 #[inline(never)]
-unsafe extern "C" fn step(index: u64, walk: *mut Walk) -> u64 {
-    // SAFETY: the context that `run` passed.
+unsafe extern "C" fn step(index: u64, desk: *mut u32) -> u64 {
+    // SAFETY: the context that `walk` passed.
+    let Some(walk) = WALKS.get_ptr_mut(unsafe { *desk }) else {
+        return 1;
+    };
+    // SAFETY: as in `walk`.
     let walk = unsafe { &mut *walk };
     if walk.left == 0 {
         return 1;

@@ -28,9 +28,9 @@ fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
             common |= SiteFlags::POINTER;
             bytes as u8
         }
-        Outcome::Payload => {
+        Outcome::Payload(words) => {
             common |= SiteFlags::PAYLOAD;
-            NO_REGISTER
+            words
         }
         Outcome::Chunks(_) => {
             common |= SiteFlags::CHUNKS;
@@ -56,7 +56,7 @@ fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
     let outcome = leave(common, stack, function.outcome);
     // What is certain at the entry is done there.
     let hook = match function.outcome {
-        Outcome::Payload => Hook::Leave,
+        Outcome::Payload(_) => Hook::Leave,
         _ => Hook::Enter,
     };
     let mut places = vec![at(hook, &function.entry, enter)];
@@ -88,7 +88,7 @@ fn leave(common: u8, stack: Stack, outcome: Outcome) -> Site {
         stack: stack as u8,
     };
     match outcome {
-        Outcome::Payload => {}
+        Outcome::Payload(_) => {}
         Outcome::Chunks(register) | Outcome::Bytes(register) => site.bytes = register as u8,
         Outcome::Pointer { success, bytes: _ } => site.success = success as u8,
         Outcome::Stack(above) => {

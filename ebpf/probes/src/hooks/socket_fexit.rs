@@ -15,29 +15,42 @@ use weft_abi::Direction;
 use crate::{
     call::socket_call,
     kernel::{self, load},
+    walk::Desk,
 };
 
 #[fexit(function = "tcp_sendmsg")]
 fn tcp_sendmsg(ctx: FExitContext) -> i32 {
-    socket_call(ctx.arg(0), ctx.arg(3), 0, Direction::Tx);
+    socket_call(Desk::Send, ctx.arg(0), ctx.arg(3), 0, Direction::Tx);
     0
 }
 
 #[fexit(function = "tcp_sendpage")]
 fn tcp_sendpage(ctx: FExitContext) -> i32 {
-    socket_call(ctx.arg(0), ctx.arg(5), 0, Direction::Tx);
+    socket_call(Desk::SendPage, ctx.arg(0), ctx.arg(5), 0, Direction::Tx);
     0
 }
 
 #[fexit(function = "unix_stream_sendmsg")]
 fn unix_stream_sendmsg(ctx: FExitContext) -> i32 {
-    socket_call(sock(ctx.arg(0)), ctx.arg(3), 0, Direction::Tx);
+    socket_call(
+        Desk::SendUnix,
+        sock(ctx.arg(0)),
+        ctx.arg(3),
+        0,
+        Direction::Tx,
+    );
     0
 }
 
 #[fexit(function = "sock_recvmsg")]
 fn sock_recvmsg(ctx: FExitContext) -> i32 {
-    socket_call(sock(ctx.arg(0)), ctx.arg(3), ctx.arg(2), Direction::Rx);
+    socket_call(
+        Desk::Receive,
+        sock(ctx.arg(0)),
+        ctx.arg(3),
+        ctx.arg(2),
+        Direction::Rx,
+    );
     0
 }
 

@@ -7,16 +7,22 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use weft_abi::Direction;
 
-use crate::call::socket_call;
+use crate::{call::socket_call, walk::Desk};
 
 #[btf_tracepoint(function = "sock_send_length")]
 fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    socket_call(ctx.arg(0), ctx.arg(1), 0, Direction::Tx);
+    socket_call(Desk::Send, ctx.arg(0), ctx.arg(1), 0, Direction::Tx);
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    socket_call(ctx.arg(0), ctx.arg(1), ctx.arg(2), Direction::Rx);
+    socket_call(
+        Desk::Receive,
+        ctx.arg(0),
+        ctx.arg(1),
+        ctx.arg(2),
+        Direction::Rx,
+    );
     0
 }
