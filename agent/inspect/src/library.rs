@@ -90,9 +90,10 @@ pub enum Outcome {
     /// The value (`int`) in the first register at the return site is 1 on success; bytes moved stand
     /// (u64) where the second register pointed to at the entry site.
     Pointer { success: Register, bytes: Register },
-    /// rustls: `buffer` points to its `Payload`, which is a word, the address of the bytes and their
-    /// number. All of them are handed over, which is certain at the entry: there is no return site.
-    Payload,
+    /// rustls: so many words behind what `buffer` points to stands its `Payload`, which is a word, the
+    /// address of the bytes and their number. All of them are handed over, which is certain at the
+    /// entry: there is no return site.
+    Payload(u8),
     /// rustls: `buffer` points to its `OutboundChunks`, four words. If the first is zero, the second
     /// and third are the address of the bytes and their number. Else the first two are the address
     /// and the length of an array of such pairs, and of all their bytes those from the third word

@@ -15,11 +15,12 @@ use memchr::memmem;
 use crate::code::{ARGUMENTS, Limits, sites};
 use crate::elf::{Image, Symbol, Symbols};
 use crate::{
-    Arguments, Direction, Finder, Finding, Function, Library, Outcome, Problem, Return, Stack,
+    Arguments, Direction, Finder, Finding, Function, Library, Outcome, Problem, Return, Site, Stack,
 };
 use extents::Extents;
 use facts::Facts;
 use layout::{CHUNKS, Layout, PAYLOAD};
+use stripped::{Buffered, Received, Taken};
 
 pub(crate) const FINDER: Finder = Finder {
     wants: |name| WATCHED.iter().any(|watched| watched.is_called(name)),
@@ -52,6 +53,14 @@ const WATCHED: [Watched; 2] = [
         layout: CHUNKS,
     },
 ];
+
+/// What `buffer_plaintext` calls once hands are shaken: where that is a part of its callers.
+const ENCRYPTS: Watched = Watched {
+    name: "rustls::common_state::CommonState::send_appdata_encrypt",
+    mangled: "11CommonState20send_appdata_encrypt",
+    direction: Direction::Write,
+    layout: CHUNKS,
+};
 
 fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
     let is_named = |symbol: Symbol<'_>| (FINDER.wants)(symbol.name.as_bytes());
@@ -98,12 +107,26 @@ fn unnamed(image: &Image<'_>) -> Option<Library> {
     let version = version(image)?;
     let extents = Extents::told(image);
     let stripped::Found { received, buffered } = stripped::find(image);
+    let [reads, writes] = &WATCHED;
+    let at =
+        |watched: &Watched, start| watched.at(image, &extents, start, extents.limits(image, start));
+    let received = match received {
+        Received::Function(start) => at(reads, start).map(|function| vec![function]),
+        Received::Inlined(taken) => taken
+            .iter()
+            .map(|taken| reads.inside(image, taken))
+            .collect(),
+        Received::Unknown => None,
+    };
+    let buffered = match buffered {
+        Buffered::Function(start) => at(writes, start),
+        Buffered::Encrypts(start) => at(&ENCRYPTS, start),
+        Buffered::Unknown => None,
+    };
     let (mut functions, mut problems) = (Vec::new(), Vec::new());
-    for (watched, found) in WATCHED.iter().zip([received, buffered]) {
-        let function = found
-            .and_then(|start| watched.at(image, &extents, start, extents.limits(image, start)));
-        match function {
-            Some(function) => functions.push(function),
+    for (watched, found) in [(reads, received), (writes, buffered.map(|one| vec![one]))] {
+        match found {
+            Some(found) => functions.extend(found),
             None => problems.push(Problem(format!(
                 "Stripped rustls {version}, build {}: no verified site: no function is `{}` for \
                  certain.",
@@ -147,7 +170,7 @@ impl Watched {
         let [session, words, ..] = ARGUMENTS;
         let sites = sites(image, start, limits, &[session, words])?;
         let (outcome, returns) = match self.direction {
-            Direction::Read => (Outcome::Payload, Return::Sites(Vec::new())),
+            Direction::Read => (Outcome::Payload(0), Return::Sites(Vec::new())),
             Direction::Write => (Outcome::Chunks(sites.value), sites.returns),
         };
         Some(Function {
@@ -161,6 +184,27 @@ impl Watched {
             },
             outcome,
             returns,
+            depth: None,
+        })
+    }
+
+    /// The function as a part of another.
+    fn inside(&self, image: &Image<'_>, taken: &Taken) -> Option<Function> {
+        let entry = Site {
+            offset: image.offset(taken.at)?,
+            class: taken.class,
+        };
+        Some(Function {
+            name: self.name,
+            direction: self.direction,
+            entry,
+            arguments: Arguments {
+                session: taken.connection,
+                buffer: taken.payload,
+                length: taken.payload,
+            },
+            outcome: Outcome::Payload(taken.words),
+            returns: Return::Sites(Vec::new()),
             depth: None,
         })
     }

@@ -21,6 +21,7 @@ pub struct Site {
     pub length: u8,
     /// At an entry with [`SiteFlags::POINTER`]: where the moved bytes will stand (u64).
     /// At a return: the moved bytes.
+    /// With [`SiteFlags::PAYLOAD`]: so many words into the buffer it begins.
     pub bytes: u8,
     /// At a return with [`SiteFlags::POINTER`]: whether it succeeded.
     pub success: u8,

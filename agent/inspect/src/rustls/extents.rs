@@ -9,7 +9,7 @@ use crate::code::Limits;
 use crate::elf::{Frames, Image};
 
 /// Longer functions are not looked into.
-const MAX_FUNCTION_BYTES: u64 = 8 << 10;
+const MAX_FUNCTION_BYTES: u64 = 4 << 10;
 /// Functions called near the places asked for.
 const MAX_CALLED: usize = 1 << 16;
 
@@ -37,7 +37,10 @@ impl<'a> Extents<'a> {
     /// The start of the function that this address lies in.
     pub(super) fn start(&self, image: &Image<'_>, address: u64) -> Option<u64> {
         let start = match self {
-            Self::Table(frames) => frames.around(image, address)?.start,
+            Self::Table(frames) => {
+                let range = frames.around(image, address)?;
+                (range.end - range.start < MAX_FUNCTION_BYTES).then_some(range.start)?
+            }
             Self::Called(called) => {
                 let start = *called.range(..=address).next_back()?;
                 begins(image, start).then_some(start)?

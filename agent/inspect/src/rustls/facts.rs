@@ -1,5 +1,7 @@
 //! What a function does with its arguments, whichever way is taken through it.
 
+use std::collections::BTreeSet;
+
 use iced_x86::{Code, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register as Name};
 
 use super::extents::Extents;
@@ -8,9 +10,23 @@ use crate::code::{ALL, ARGUMENTS, Graph, Kind, Limits, Node, general};
 use crate::elf::Image;
 
 /// Arguments that are followed.
-const MAX_ARGUMENTS: usize = 3;
+const MAX_ARGUMENTS: usize = 4;
+/// Counts as one: what the first word of the third argument points to. Of the functions that get a
+/// whole message it is a `Context`, which begins with the connection.
+pub(super) const OF_CONTEXT: usize = 4;
+const CONTEXT: Pointer = Pointer {
+    argument: 2,
+    offset: 0,
+};
 /// The highest place among the saved registers, and one.
 const PLACES: usize = 20;
+
+/// A function, and what its registers hold.
+pub(super) struct Traced {
+    pub(super) graph: Graph,
+    /// Before each instruction; `None` where none is known to get to.
+    states: Vec<Option<State>>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Facts {
@@ -66,46 +82,7 @@ impl Facts {
     }
 
     pub(super) fn within(image: &Image<'_>, start: u64, limits: Limits) -> Option<Self> {
-        Graph::read(image, start, limits).map(|graph| Self::of(&graph))
-    }
-
-    fn of(graph: &Graph) -> Self {
-        let mut factory = InstructionInfoFactory::new();
-        let states = states(graph);
-        let always: Vec<u64> = graph.straight().map(|node| node.address).collect();
-        let mut facts = Self::default();
-        for (node, state) in graph.nodes().iter().zip(&states) {
-            let Some(state) = state else {
-                continue;
-            };
-            for used in factory.info(&node.instruction).used_memory() {
-                let Some(to) = state.pointer(used.base(), used.index(), used.displacement()) else {
-                    continue;
-                };
-                let (reads, writes) = match used.access() {
-                    OpAccess::Read | OpAccess::CondRead => (true, false),
-                    OpAccess::Write | OpAccess::CondWrite => (false, true),
-                    OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
-                    _ => continue,
-                };
-                facts.accesses.push(Access {
-                    at: node.address,
-                    to,
-                    bytes: used.memory_size().size(),
-                    reads,
-                    writes,
-                    always: always.binary_search(&node.address).is_ok(),
-                });
-            }
-            if let Some(target) = target(node) {
-                let argument = |at: usize| state.0[ARGUMENTS[at] as usize];
-                facts.calls.push(Call {
-                    target,
-                    arguments: std::array::from_fn(argument),
-                });
-            }
-        }
-        facts
+        Traced::read(image, start, limits).map(|traced| traced.facts())
     }
 
     /// Whether all of these words are read where the pointer points to.
@@ -129,23 +106,6 @@ impl Facts {
     }
 }
 
-/// What the registers hold before each instruction; `None` where none is known to get to.
-fn states(graph: &Graph) -> Vec<Option<State>> {
-    let mut states: Vec<Option<State>> = vec![None; graph.nodes().len()];
-    let mut work = vec![(graph.start(), State::first())];
-    while let Some((at, state)) = work.pop() {
-        let merged = states[at].map_or(state, |known| known.and(state));
-        if states[at] == Some(merged) {
-            continue;
-        }
-        states[at] = Some(merged);
-        let node = graph.node(at);
-        let after = merged.after(node);
-        work.extend(node.next.iter().map(|&next| (next, after)));
-    }
-    states
-}
-
 fn target(node: &Node) -> Option<Target> {
     let instruction = &node.instruction;
     match node.kind {
@@ -158,6 +118,79 @@ fn target(node: &Node) -> Option<Target> {
         }
         Kind::Call(None) | Kind::Leave => Some(Target::Unknown),
         _ => None,
+    }
+}
+
+// === impl Traced ===
+
+impl Traced {
+    pub(super) fn read(image: &Image<'_>, start: u64, limits: Limits) -> Option<Self> {
+        let graph = Graph::read(image, start, limits)?;
+        let mut states: Vec<Option<State>> = vec![None; graph.nodes().len()];
+        let mut work = vec![(graph.start(), State::first())];
+        while let Some((at, state)) = work.pop() {
+            let merged = states[at].map_or(state, |known| known.and(state));
+            if states[at] == Some(merged) {
+                continue;
+            }
+            states[at] = Some(merged);
+            let node = graph.node(at);
+            let after = merged.after(node);
+            work.extend(node.next.iter().map(|&next| (next, after)));
+        }
+        Some(Self { graph, states })
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        let mut factory = InstructionInfoFactory::new();
+        let always: BTreeSet<u64> = self.graph.straight().map(|node| node.address).collect();
+        let mut facts = Facts::default();
+        for (node, state) in self.graph.nodes().iter().zip(&self.states) {
+            let Some(state) = state else {
+                continue;
+            };
+            for used in factory.info(&node.instruction).used_memory() {
+                let Some(to) = state.pointer(used.base(), used.index(), used.displacement()) else {
+                    continue;
+                };
+                let (reads, writes) = match used.access() {
+                    OpAccess::Read | OpAccess::CondRead => (true, false),
+                    OpAccess::Write | OpAccess::CondWrite => (false, true),
+                    OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+                    _ => continue,
+                };
+                facts.accesses.push(Access {
+                    at: node.address,
+                    to,
+                    bytes: used.memory_size().size(),
+                    reads,
+                    writes,
+                    always: always.contains(&node.address),
+                });
+            }
+            if let Some(target) = target(node) {
+                let argument = |at: usize| state.0[ARGUMENTS[at] as usize];
+                facts.calls.push(Call {
+                    target,
+                    arguments: std::array::from_fn(argument),
+                });
+            }
+        }
+        facts
+    }
+
+    /// Registers that hold something of this argument before the instruction, and how far behind its
+    /// start that is.
+    pub(super) fn holding(
+        &self,
+        node: usize,
+        argument: usize,
+    ) -> impl Iterator<Item = (Register, i64)> {
+        let state = self.states[node];
+        ALL.into_iter().filter_map(move |register| {
+            let pointer = state?.0[register as usize]?;
+            (pointer.argument == argument).then_some((register, pointer.offset))
+        })
     }
 }
 
@@ -233,6 +266,17 @@ impl State {
                     && instruction.op1_kind() == OpKind::Register =>
             {
                 self.of(instruction.op1_register())
+            }
+            Code::Mov_r64_rm64 if instruction.op1_kind() == OpKind::Memory => {
+                let from = self.pointer(
+                    instruction.memory_base(),
+                    instruction.memory_index(),
+                    instruction.memory_displacement64(),
+                )?;
+                (from == CONTEXT).then_some(Pointer {
+                    argument: OF_CONTEXT,
+                    offset: 0,
+                })
             }
             Code::Lea_r64_m => self.pointer(
                 instruction.memory_base(),

@@ -59,15 +59,18 @@ impl Vectors<'_> {
     /// Its size.
     pub(super) const BYTES: [u64; 2] = [48, 56];
     pub(super) const CAPACITY: i64 = 16;
-    const ELEMENTS: i64 = 24;
-    const FIRST: i64 = 32;
     /// Where the number of elements stands.
     pub(super) const COUNT: i64 = 40;
+    const DEQUE: [i64; 4] = [Self::CAPACITY, 24, 32, Self::COUNT];
+
+    /// Whether the code looks at the elements.
+    pub(super) fn is_counted(&self, buffer: Pointer) -> bool {
+        self.0.reads_words(buffer, &Self::DEQUE)
+    }
 
     /// Whether the code appends to one that stands there.
     pub(super) fn is_appended_to(&self, buffer: Pointer) -> bool {
-        let words = [Self::CAPACITY, Self::ELEMENTS, Self::FIRST, Self::COUNT];
-        self.0.reads_words(buffer, &words)
+        self.is_counted(buffer)
             && buffer
                 .plus(Self::COUNT)
                 .is_some_and(|count| self.0.writes_word(count))

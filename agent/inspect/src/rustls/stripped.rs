@@ -9,6 +9,7 @@ mod buffered;
 mod received;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 
 use memchr::{memchr_iter, memmem};
 
@@ -16,14 +17,37 @@ use super::facts::{Call, Facts, Pointer, Target};
 use super::layout::Vectors;
 use crate::elf::{Image, Region};
 
+pub(super) use received::Taken;
+
 /// Calls that are looked at.
 const MAX_CALLERS: usize = 2048;
 
-/// Addresses of the functions, as far as they are certain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is certain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    pub(super) received: Option<u64>,
-    pub(super) buffered: Option<u64>,
+    pub(super) received: Received,
+    pub(super) buffered: Buffered,
+}
+
+/// Where received plaintext is taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Received {
+    #[default]
+    Unknown,
+    Function(u64),
+    /// The compiler put the function into its callers.
+    Inlined(Vec<Taken>),
+}
+
+/// Where plaintext is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Buffered {
+    #[default]
+    Unknown,
+    Function(u64),
+    /// The compiler put the function into its callers; this one is called next, and has the same
+    /// arguments.
+    Encrypts(u64),
 }
 
 /// A buffer of the connection that a function appends to.
@@ -43,24 +67,49 @@ struct Candidate {
 }
 
 pub(super) fn find(image: &Image<'_>) -> Found {
-    let buffered = buffered::find(image);
-    let received = match &received::marked(image)[..] {
-        [] => match &buffered[..] {
-            [only] => received::beside(image, &only.appended),
-            _ => return Found::default(),
-        },
-        [only] => Some(only.clone()),
+    let marked = received::marked(image);
+    let (received, to) = match (&marked.functions[..], &marked.inlined[..]) {
+        ([], []) => return find_unmarked(image),
+        ([only], _) => (
+            Received::Function(only.start),
+            vec![slice::from_ref(&only.appended)],
+        ),
+        ([], inlined) => (
+            Received::Inlined(inlined.iter().map(|inlined| inlined.taken).collect()),
+            inlined
+                .iter()
+                .map(|inlined| &inlined.appended[..])
+                .collect(),
+        ),
         _ => return Found::default(),
     };
-    let fits = |candidate: &&Candidate| {
-        let received = received.as_ref();
-        received.is_none_or(|received| candidate.appended.is_beside(&received.appended))
+    let written = buffered::find(image, |queue| {
+        let is_beside = |one: &Appended| queue.is_beside(one);
+        to.iter().all(|to| to.iter().any(is_beside))
+    });
+    let starts = |candidates: &[Candidate]| -> BTreeSet<u64> {
+        candidates.iter().map(|candidate| candidate.start).collect()
     };
-    let mut fitting = buffered.iter().filter(fits);
-    let first = fitting.next().filter(|_| fitting.next().is_none());
+    let functions = starts(&written.functions);
+    let encrypting = starts(&written.encrypting);
+    let buffered = match (functions.first(), encrypting.first()) {
+        (Some(&first), _) if functions.len() == 1 => Buffered::Function(first),
+        (None, Some(&first)) if encrypting.len() == 1 => Buffered::Encrypts(first),
+        _ => Buffered::Unknown,
+    };
+    Found { received, buffered }
+}
+
+/// Where no counter is set.
+fn find_unmarked(image: &Image<'_>) -> Found {
+    let written = buffered::find(image, |_| true);
+    let [only] = &written.functions[..] else {
+        return Found::default();
+    };
+    let beside = received::beside(image, &only.appended);
     Found {
-        received: received.map(|received| received.start),
-        buffered: first.map(|buffered| buffered.start),
+        received: beside.map_or(Received::Unknown, Received::Function),
+        buffered: Buffered::Function(only.start),
     }
 }
 
@@ -121,22 +170,26 @@ fn callers(image: &Image<'_>, functions: &BTreeSet<u64>) -> Vec<(u64, u64)> {
 
 impl Appended {
     /// To each buffer of the connection that the function appends to itself, or lets another append to.
-    fn all(image: &Image<'_>, facts: &Facts) -> Vec<Self> {
+    fn all(image: &Image<'_>, facts: &Facts, connection: usize) -> Vec<Self> {
+        let at = |offset: i64| Pointer {
+            argument: connection,
+            offset,
+        };
         let touched = facts.accesses.iter().map(|access| access.to);
         let mut buffers: BTreeSet<i64> = touched
-            .filter(|to| to.argument == 0)
+            .filter(|to| to.argument == connection)
             .map(|to| to.offset.saturating_sub(Vectors::COUNT))
-            .filter(|&buffer| buffer > 0 && Vectors(facts).is_appended_to(connection(buffer)))
+            .filter(|&buffer| buffer > 0 && Vectors(facts).is_appended_to(at(buffer)))
             .collect();
         for to in facts.calls.iter().filter_map(|call| call.arguments[0]) {
             // Not where it is for room alone.
             let room = buffers.contains(&to.offset.saturating_sub(Vectors::CAPACITY));
-            if to.argument == 0 && to.offset > 0 && !room {
+            if to.argument == connection && to.offset > 0 && !room {
                 buffers.insert(to.offset);
             }
         }
         let by = |buffer: i64| {
-            let calls = [buffer, buffer.saturating_add(Vectors::CAPACITY)].map(connection);
+            let calls = [buffer, buffer.saturating_add(Vectors::CAPACITY)].map(at);
             let calls = calls.into_iter().flat_map(|to| passed(facts, to));
             let targets: BTreeSet<Target> = calls.map(|call| call.target).collect();
             let targets = targets.into_iter();

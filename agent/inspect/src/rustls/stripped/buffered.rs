@@ -33,47 +33,34 @@ struct Taken {
 }
 
 /// All that may be it.
-pub(super) fn find(image: &Image<'_>) -> Vec<Candidate> {
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) functions: Vec<Candidate>,
+    /// `send_appdata_encrypt`: also gets the connection and plaintext in pieces, counts what is to be
+    /// sent already, and appends to it what it encrypted.
+    pub(super) encrypting: Vec<Candidate>,
+}
+
+/// With the messages to be sent where they may be.
+pub(super) fn find(image: &Image<'_>, may_be: impl Fn(&Appended) -> bool) -> Written {
     let takes = takes(image);
     let extents = Extents::around(image, &takes);
-    let (mut found, mut apart) = (Vec::new(), BTreeMap::new());
+    let (mut found, mut apart) = (Written::default(), BTreeMap::new());
     for start in starts(image, &extents, &takes) {
         let Some(facts) = Facts::read(image, &extents, start) else {
             continue;
         };
-        for taken in Taken::all(image, &facts) {
-            if is_it(image, &extents, &facts, taken.message) {
-                found.push(Candidate {
-                    start,
-                    appended: taken.appended,
-                });
-            } else {
+        let taken = Taken::all(image, &facts).into_iter();
+        for taken in taken.filter(|taken| may_be(&taken.appended)) {
+            if !found.add(image, &extents, &facts, start, &taken) {
                 apart.insert(start, taken);
             }
         }
     }
-    if found.is_empty() {
-        found.extend(calling(image, &apart));
+    if found.functions.is_empty() {
+        found.add_callers(image, &apart);
     }
     found
-}
-
-/// Functions that hand the connection to one that takes its message.
-fn calling(image: &Image<'_>, apart: &BTreeMap<u64, Taken>) -> Vec<Candidate> {
-    let callers = callers(image, &apart.keys().copied().collect());
-    let callers: Vec<u64> = callers.into_iter().map(|(at, _)| at).collect();
-    let extents = Extents::around(image, &callers);
-    let starts = starts(image, &extents, &callers).into_iter();
-    let found = starts.filter_map(|start| {
-        let facts = Facts::read(image, &extents, start)?;
-        let mut targets = passed(&facts, connection(0)).map(|call| call.target.address(image));
-        let taken = targets.find_map(|target| apart.get(&target?))?;
-        is_it(image, &extents, &facts, taken.message).then(|| Candidate {
-            start,
-            appended: taken.appended.clone(),
-        })
-    });
-    found.collect()
 }
 
 fn starts(image: &Image<'_>, extents: &Extents<'_>, addresses: &[u64]) -> BTreeSet<u64> {
@@ -95,6 +82,10 @@ fn is_it(image: &Image<'_>, extents: &Extents<'_>, facts: &Facts, message: i64) 
     looks_at_flag
         && is_read(image, extents, facts, CHUNKS)
         && (Vectors(facts).is_appended_to(third) || passed(facts, third).next().is_some())
+}
+
+fn encrypts(image: &Image<'_>, extents: &Extents<'_>, facts: &Facts, queue: i64) -> bool {
+    Vectors(facts).is_counted(connection(queue)) && is_read(image, extents, facts, CHUNKS)
 }
 
 /// Where a word of an object, whichever, is set to what says that there is no `Vec`: to a capacity
@@ -123,10 +114,32 @@ fn takes(image: &Image<'_>) -> Vec<u64> {
             })
         });
         let left = MAX_TAKES - takes.len();
-        let found = highest.chain(all).take(left);
+        let found = highest
+            .chain(all)
+            .filter(|&at| is_taken(bytes, at))
+            .take(left);
         takes.extend(found.map(|at| region.address + at as u64));
     }
     takes
+}
+
+/// Whether the code around this store, or just behind it, speaks of the words it stores to and of those
+/// behind: what is taken is read, too.
+fn is_taken(bytes: &[u8], at: usize) -> bool {
+    const AROUND: usize = 512;
+    let around = at.saturating_sub(AROUND)..at.saturating_add(AROUND).min(bytes.len());
+    let around = &bytes[around];
+    let stored = &bytes[at.saturating_sub(6)..at.saturating_add(16).min(bytes.len())];
+    stored.windows(4).any(|distance| {
+        let [a, b, c, d] = *distance else {
+            return false;
+        };
+        let message = i32::from_le_bytes([a, b, c, d]);
+        let next = message.wrapping_add(8).to_le_bytes();
+        MESSAGE.contains(&i64::from(message))
+            && memmem::find_iter(around, distance).nth(1).is_some()
+            && memmem::find(around, &next).is_some()
+    })
 }
 
 /// An operand in memory, with a distance of four bytes, where the message may stand.
@@ -137,6 +150,51 @@ fn is_message(operand: &[u8]) -> bool {
         _ => return false,
     };
     MESSAGE.contains(&i64::from(i32::from_le_bytes(distance)))
+}
+
+// === impl Written ===
+
+impl Written {
+    /// False: the function is neither.
+    fn add(
+        &mut self,
+        image: &Image<'_>,
+        extents: &Extents<'_>,
+        facts: &Facts,
+        start: u64,
+        taken: &Taken,
+    ) -> bool {
+        let to = if is_it(image, extents, facts, taken.message) {
+            &mut self.functions
+        } else if encrypts(image, extents, facts, taken.appended.buffer) {
+            &mut self.encrypting
+        } else {
+            return false;
+        };
+        to.push(Candidate {
+            start,
+            appended: taken.appended.clone(),
+        });
+        true
+    }
+
+    /// Functions that call one which takes a connection's message.
+    fn add_callers(&mut self, image: &Image<'_>, apart: &BTreeMap<u64, Taken>) {
+        let callers = callers(image, &apart.keys().copied().collect());
+        let places: Vec<u64> = callers.iter().map(|(at, _)| *at).collect();
+        let extents = Extents::around(image, &places);
+        let calling: BTreeSet<(u64, u64)> = callers
+            .iter()
+            .filter_map(|&(at, called)| Some((extents.start(image, at)?, called)))
+            .take(MAX_FUNCTIONS)
+            .collect();
+        for (start, called) in calling {
+            let facts = Facts::read(image, &extents, start);
+            if let (Some(facts), Some(taken)) = (facts, apart.get(&called)) {
+                self.add(image, &extents, &facts, start, taken);
+            }
+        }
+    }
 }
 
 // === impl Taken ===
@@ -154,7 +212,7 @@ impl Taken {
         let Some(&message) = messages.first() else {
             return Vec::new();
         };
-        let appended = Appended::all(image, facts).into_iter();
+        let appended = Appended::all(image, facts, 0).into_iter();
         appended
             .filter(|appended| appended.buffer < message)
             .map(|appended| Self { message, appended })
