@@ -2,7 +2,7 @@
 
 use object::elf::{PF_R, PF_X, PT_GNU_EH_FRAME, PT_LOAD};
 
-use crate::elf::tests::{Loaded, file_loaded};
+use crate::elf::tests::{Loaded, file_loaded, frames, functions};
 use crate::{Inspection, Stack, inspect};
 
 const FUNCTIONS: &str = include_str!("grpcio.txt");
@@ -50,7 +50,7 @@ fn a_doubt() {
 
 /// What is found in a file with these functions.
 fn found(names: &[&str]) -> Inspection {
-    let all = functions();
+    let all = functions(FUNCTIONS);
     let start = all[0].1;
     let (mut code, mut ranges) = (Vec::new(), Vec::new());
     for (name, address, bytes) in &all {
@@ -60,7 +60,7 @@ fn found(names: &[&str]) -> Inspection {
             code.extend(bytes);
         }
     }
-    let frames = frames(&ranges);
+    let frames = frames(FRAMES, &ranges);
     let segment = |kind, flags, address, bytes| Loaded {
         kind,
         flags,
@@ -79,38 +79,4 @@ fn found(names: &[&str]) -> Inspection {
         segment(PT_GNU_EH_FRAME, PF_R, FRAMES, &frames),
     ]);
     inspect(&file).expect("a file as it should be")
-}
-
-fn functions() -> Vec<(&'static str, u64, Vec<u8>)> {
-    let function = |text: &'static str| {
-        let mut lines = text.lines();
-        let name = lines.next()?;
-        let address = u64::from_str_radix(lines.next()?.strip_prefix("at ")?, 16).ok()?;
-        let hex: String = lines
-            .filter_map(|line| line.strip_prefix("code "))
-            .collect();
-        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
-        Some((name, address, (0..hex.len()).step_by(2).map(byte).collect()))
-    };
-    let functions: Option<_> = FUNCTIONS.split("\n\n").map(function).collect();
-    functions.expect("the form of the file")
-}
-
-/// The table for unwinding, descriptions behind it.
-fn frames(ranges: &[(u64, u32)]) -> Vec<u8> {
-    let mut table = vec![1, 0x1b, 3, 0x3b, 0, 0, 0, 0];
-    table.extend((ranges.len() as u32).to_le_bytes());
-    let descriptions = table.len() + 8 * ranges.len();
-    let distance = |to: u64, from: u64| (to.wrapping_sub(from) as i32).to_le_bytes();
-    for (at, (address, _)) in ranges.iter().enumerate() {
-        table.extend(distance(*address, FRAMES));
-        table.extend(((descriptions + 16 * at) as u32).to_le_bytes());
-    }
-    for (address, bytes) in ranges {
-        table.extend([12, 0, 0, 0, 4, 0, 0, 0]);
-        let here = FRAMES + table.len() as u64;
-        table.extend(distance(*address, here));
-        table.extend(bytes.to_le_bytes());
-    }
-    table
 }

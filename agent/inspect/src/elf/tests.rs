@@ -120,3 +120,38 @@ pub(crate) fn file_of(functions: &[(&str, &[u8])]) -> Vec<u8> {
     }
     file
 }
+
+/// Functions as text: for each its name, where it stands, its bytes.
+pub(crate) fn functions(text: &'static str) -> Vec<(&'static str, u64, Vec<u8>)> {
+    let function = |text: &'static str| {
+        let mut lines = text.lines();
+        let name = lines.next()?;
+        let address = u64::from_str_radix(lines.next()?.strip_prefix("at ")?, 16).ok()?;
+        let hex: String = lines
+            .filter_map(|line| line.strip_prefix("code "))
+            .collect();
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
+        Some((name, address, (0..hex.len()).step_by(2).map(byte).collect()))
+    };
+    let functions: Option<_> = text.split("\n\n").map(function).collect();
+    functions.expect("the form of the file")
+}
+
+/// The table for unwinding, descriptions behind it, for this address.
+pub(crate) fn frames(here: u64, ranges: &[(u64, u32)]) -> Vec<u8> {
+    let mut table = vec![1, 0x1b, 3, 0x3b, 0, 0, 0, 0];
+    table.extend((ranges.len() as u32).to_le_bytes());
+    let descriptions = table.len() + 8 * ranges.len();
+    let distance = |to: u64, from: u64| (to.wrapping_sub(from) as i32).to_le_bytes();
+    for (at, (address, _)) in ranges.iter().enumerate() {
+        table.extend(distance(*address, here));
+        table.extend(((descriptions + 16 * at) as u32).to_le_bytes());
+    }
+    for (address, bytes) in ranges {
+        table.extend([12, 0, 0, 0, 4, 0, 0, 0]);
+        let field = here + table.len() as u64;
+        table.extend(distance(*address, field));
+        table.extend(bytes.to_le_bytes());
+    }
+    table
+}

@@ -7,6 +7,8 @@
 
 mod buffered;
 mod received;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;

@@ -77,7 +77,7 @@ fn is_it(image: &Image<'_>, extents: &Extents<'_>, facts: &Facts, message: i64) 
         access.reads
             && access.bytes == 1
             && access.to.argument == 0
-            && FLAG.contains(&(access.to.offset - message))
+            && FLAG.contains(&access.to.offset.saturating_sub(message))
     });
     looks_at_flag
         && is_read(image, extents, facts, CHUNKS)
