@@ -133,7 +133,10 @@ pub(crate) fn socket_call(
     if flags & MSG_DONTWAIT != 0 {
         data_flags |= DataFlags::NONBLOCKING;
     }
+    let mut hello = false;
     if tls::concerns(control, state) {
+        let first = buffers.as_ref().map_or(0, first_bytes);
+        hello = tls::is_hello(first);
         let crossed = tls::Crossed {
             receives,
             tcp: is_tcp,
@@ -142,7 +145,8 @@ pub(crate) fn socket_call(
             tgid,
             data_flags: u32::from(data_flags | epoll(sk)),
             time_ns,
-            first: buffers.as_ref().map_or(0, first_bytes),
+            first,
+            address: buffers.as_ref().map_or(0, first_address),
         };
         if tls::crossed(&crossed, state, control) {
             return count(Counter::CallsSecure);
@@ -161,6 +165,10 @@ pub(crate) fn socket_call(
         direction,
     };
     data(desk, &call, buffers, state, control);
+    // The agent is told of it; what follows is for the sessions, which cannot wait for its answer.
+    if hello && state.stage == Stage::Fresh as u32 {
+        state.stage = Stage::Secure as u32;
+    }
 }
 
 /// Moves a stream's position over a call of `moved` bytes, of TCP up to sequence number `end`;
@@ -323,15 +331,16 @@ pub(crate) fn data(
 /// The first eight bytes of the call, 0 where there are fewer (a short head is the agent's affair).
 #[inline(always)]
 fn first_bytes(buffers: &Buffers) -> u64 {
-    let address = if buffers.vectors == 0 {
-        buffers.address
-    } else {
-        match caller::read::<IoVec>(buffers.address) {
-            Some(first) => first.base,
-            None => return 0,
-        }
-    };
-    caller::read::<u64>(address).unwrap_or(0)
+    caller::read::<u64>(first_address(buffers)).unwrap_or(0)
+}
+
+/// Where they stand; 0 when that cannot be read.
+#[inline(always)]
+fn first_address(buffers: &Buffers) -> u64 {
+    if buffers.vectors == 0 {
+        return buffers.address;
+    }
+    caller::read::<IoVec>(buffers.address).map_or(0, |first| first.base)
 }
 
 /// Takes in what the agent has said of this connection since. On a connection that only sniffs, it

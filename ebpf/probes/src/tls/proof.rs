@@ -16,6 +16,8 @@ use crate::{
 const MIN_OVERHEAD: u32 = 16;
 const MAX_OVERHEAD: u32 = 96;
 const RECORD_HEADER: u32 = 5;
+/// Records in what one call received that are looked at: the end of a handshake, and a request.
+const MAX_RECORDS: u32 = 6;
 /// Plaintext of one record at most.
 const MAX_PLAIN: u32 = 1 << 14;
 
@@ -31,6 +33,8 @@ pub(crate) struct Crossed {
     pub(crate) time_ns: u64,
     /// The first bytes that moved, 0 where there are fewer or they are not known.
     pub(crate) first: u64,
+    /// Where they stand in the user's memory; 0: not known.
+    pub(crate) address: u64,
 }
 
 /// Notes the call for the sessions. True: the connection carries TLS, none of its bytes travel.
@@ -144,20 +148,51 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
         return;
     };
     let waiting = &mut thread.received;
-    if waiting.socket == state.cookie {
-        waiting.end = end;
-    } else if is_data(crossed.first) {
-        let mixed = u32::from(waiting.socket != 0);
-        *waiting = Crossing {
-            socket: state.cookie,
-            seq: crossed.seq,
-            end,
-            record_len: record_len(crossed.first),
-            mixed,
-            tx_seq: state.tx.seq,
-            data_flags: crossed.data_flags,
+    let same = waiting.socket == state.cookie;
+    let Some((at, len)) = last_data_record(crossed) else {
+        if same {
+            waiting.end = end;
+        }
+        return;
+    };
+    *waiting = Crossing {
+        socket: state.cookie,
+        seq: crossed.seq.wrapping_add(at),
+        end,
+        record_len: len,
+        mixed: if same {
+            waiting.mixed
+        } else {
+            u32::from(waiting.socket != 0)
+        },
+        tx_seq: state.tx.seq,
+        data_flags: crossed.data_flags,
+    };
+}
+
+/// The last record of application data that begins in what was received: the end of a handshake may
+/// stand before it. Gives where it begins, and the length of its body.
+#[inline(always)]
+fn last_data_record(crossed: &Crossed) -> Option<(u32, u32)> {
+    let mut found = None;
+    let mut at = 0;
+    for _ in 0..MAX_RECORDS {
+        if at >= crossed.moved || crossed.address == 0 {
+            break;
+        }
+        let Some(header) = caller::read::<u64>(crossed.address.wrapping_add(u64::from(at))) else {
+            break;
         };
+        if !is_record(header) {
+            break;
+        }
+        let len = record_len(header);
+        if is_data(header) {
+            found = Some((at, len));
+        }
+        at += RECORD_HEADER + len;
     }
+    found
 }
 
 /// Ciphertext of a session that wrote it to memory.
@@ -271,6 +306,13 @@ pub(super) fn took_in(
 fn is_record(first: u64) -> bool {
     let [kind, major, ..] = first.to_le_bytes();
     kind >= 0x14 && kind <= 0x18 && major == 3
+}
+
+/// `ClientHello` or `ServerHello`: RFC 8446, 4 and 5.1.
+#[inline(always)]
+pub(crate) fn is_hello(first: u64) -> bool {
+    let [kind, major, minor, _, _, message, ..] = first.to_le_bytes();
+    kind == 0x16 && major == 3 && minor <= 4 && (message == 1 || message == 2)
 }
 
 /// A record of application data.
