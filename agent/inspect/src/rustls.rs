@@ -62,6 +62,14 @@ const ENCRYPTS: Watched = Watched {
     layout: CHUNKS,
 };
 
+/// What calls `buffer_plaintext`.
+const SENDS: Watched = Watched {
+    name: "rustls::conn::ConnectionCommon::send_plaintext",
+    mangled: "14send_plaintext",
+    direction: Direction::Write,
+    layout: CHUNKS,
+};
+
 fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
     let is_named = |symbol: Symbol<'_>| (FINDER.wants)(symbol.name.as_bytes());
     if !symbols.iter().any(is_named) {
@@ -119,12 +127,13 @@ fn unnamed(image: &Image<'_>) -> Option<Library> {
         Received::Unknown => None,
     };
     let buffered = match buffered {
-        Buffered::Function(start) => at(writes, start),
-        Buffered::Encrypts(start) => at(&ENCRYPTS, start),
+        Buffered::Function(start) => at(writes, start).map(|function| vec![function]),
+        Buffered::Encrypts(start) => at(&ENCRYPTS, start).map(|function| vec![function]),
+        Buffered::Inlined(starts) => starts.into_iter().map(|start| at(&SENDS, start)).collect(),
         Buffered::Unknown => None,
     };
     let (mut functions, mut problems) = (Vec::new(), Vec::new());
-    for (watched, found) in [(reads, received), (writes, buffered.map(|one| vec![one]))] {
+    for (watched, found) in [(reads, received), (writes, buffered)] {
         match found {
             Some(found) => functions.extend(found),
             None => problems.push(Problem(format!(

@@ -24,6 +24,9 @@ pub(super) use received::Taken;
 /// Calls that are looked at.
 const MAX_CALLERS: usize = 2048;
 
+/// One for servers, one for clients.
+const MAX_COPIES: usize = 2;
+
 /// What is certain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
@@ -50,6 +53,8 @@ pub(super) enum Buffered {
     /// The compiler put the function into its callers; this one is called next, and has the same
     /// arguments.
     Encrypts(u64),
+    /// The same, but that one is not found: these are the callers.
+    Inlined(Vec<u64>),
 }
 
 /// A buffer of the connection that a function appends to.
@@ -86,17 +91,22 @@ pub(super) fn find(image: &Image<'_>) -> Found {
         _ => return Found::default(),
     };
     let written = buffered::find(image, |queue| {
-        let is_beside = |one: &Appended| queue.is_beside(one);
-        to.iter().all(|to| to.iter().any(is_beside))
+        let is_near = |one: &Appended| queue.is_near(one);
+        to.iter().all(|to| to.iter().any(is_near))
+            && to.iter().copied().flatten().any(|one| queue.is_beside(one))
     });
     let starts = |candidates: &[Candidate]| -> BTreeSet<u64> {
         candidates.iter().map(|candidate| candidate.start).collect()
     };
     let functions = starts(&written.functions);
     let encrypting = starts(&written.encrypting);
+    let sending = starts(&written.sending);
     let buffered = match (functions.first(), encrypting.first()) {
         (Some(&first), _) if functions.len() == 1 => Buffered::Function(first),
         (None, Some(&first)) if encrypting.len() == 1 => Buffered::Encrypts(first),
+        (None, None) if (1..=MAX_COPIES).contains(&sending.len()) => {
+            Buffered::Inlined(sending.into_iter().collect())
+        }
         _ => Buffered::Unknown,
     };
     Found { received, buffered }
@@ -206,9 +216,12 @@ impl Appended {
             .collect()
     }
 
+    fn is_near(&self, other: &Self) -> bool {
+        Vectors::BYTES.contains(&self.buffer.abs_diff(other.buffer))
+    }
+
     /// Whether both buffers are neighbours, and are appended to in the same way.
     fn is_beside(&self, other: &Self) -> bool {
-        Vectors::BYTES.contains(&self.buffer.abs_diff(other.buffer))
-            && self.by.iter().any(|by| other.by.contains(by))
+        self.is_near(other) && self.by.iter().any(|by| other.by.contains(by))
     }
 }

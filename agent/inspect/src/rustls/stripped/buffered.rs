@@ -39,6 +39,10 @@ pub(super) struct Written {
     /// `send_appdata_encrypt`: also gets the connection and plaintext in pieces, counts what is to be
     /// sent already, and appends to it what it encrypted.
     pub(super) encrypting: Vec<Candidate>,
+    /// `ConnectionCommon::send_plaintext`, one for servers and one for clients, into which
+    /// `buffer_plaintext` was put: the object begins with the connection's, and what is written while
+    /// shaking hands stands behind.
+    pub(super) sending: Vec<Candidate>,
 }
 
 /// With the messages to be sent where they may be.
@@ -73,15 +77,25 @@ fn is_it(image: &Image<'_>, extents: &Extents<'_>, facts: &Facts, message: i64) 
         argument: 2,
         offset: 0,
     };
-    let looks_at_flag = facts.accesses.iter().any(|access| {
+    looks_at_flag(facts, message)
+        && is_read(image, extents, facts, CHUNKS)
+        && (Vectors(facts).is_appended_to(third) || passed(facts, third).next().is_some())
+}
+
+fn looks_at_flag(facts: &Facts, message: i64) -> bool {
+    facts.accesses.iter().any(|access| {
         access.reads
             && access.bytes == 1
             && access.to.argument == 0
             && FLAG.contains(&access.to.offset.saturating_sub(message))
-    });
-    looks_at_flag
+    })
+}
+
+fn sends(image: &Image<'_>, extents: &Extents<'_>, facts: &Facts, message: i64) -> bool {
+    let behind = Appended::all(image, facts, 0).into_iter();
+    looks_at_flag(facts, message)
         && is_read(image, extents, facts, CHUNKS)
-        && (Vectors(facts).is_appended_to(third) || passed(facts, third).next().is_some())
+        && behind.map(|one| one.buffer).any(|buffer| buffer > message)
 }
 
 fn encrypts(image: &Image<'_>, extents: &Extents<'_>, facts: &Facts, queue: i64) -> bool {
@@ -166,6 +180,8 @@ impl Written {
     ) -> bool {
         let to = if is_it(image, extents, facts, taken.message) {
             &mut self.functions
+        } else if sends(image, extents, facts, taken.message) {
+            &mut self.sending
         } else if encrypts(image, extents, facts, taken.appended.buffer) {
             &mut self.encrypting
         } else {
