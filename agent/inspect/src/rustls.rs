@@ -1,4 +1,4 @@
-//! rustls (0.23).
+//! rustls (0.23), by symbols, and where they say nothing by its code.
 //!
 //! Compilers put much of it into its callers, the more so as the calls for reading and writing are
 //! generic. Two functions through which all plaintext passes are neither generic nor small:
@@ -76,17 +76,21 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
         return unnamed(image).into_iter().collect();
     }
     let extents = Extents::told(image);
+    let mut otherwise = None;
     let (mut functions, mut problems) = (Vec::new(), Vec::new());
-    for watched in &WATCHED {
+    for (at, watched) in WATCHED.iter().enumerate() {
         let named = symbols
             .iter()
             .filter(|symbol| watched.is_called(symbol.name.as_bytes()));
         let mut named = named.take(MAX_COPIES).peekable();
         if named.peek().is_none() {
-            problems.push(Problem(format!(
-                "`{}` is not a function of its own in this build.",
-                watched.name
-            )));
+            match &otherwise.get_or_insert_with(|| by_code(image))[at] {
+                Some(found) => functions.extend_from_slice(found),
+                None => problems.push(Problem(format!(
+                    "`{}` is not a function of its own in this build.",
+                    watched.name
+                ))),
+            }
         }
         for symbol in named {
             let limits = Limits::from_size(symbol.bytes);
@@ -113,6 +117,29 @@ fn unnamed(image: &Image<'_>) -> Option<Library> {
     let compiler = image.named(".comment")?;
     memmem::find(compiler.bytes, b"rustc version")?;
     let version = version(image)?;
+    let (mut functions, mut problems) = (Vec::new(), Vec::new());
+    for (watched, found) in WATCHED.iter().zip(by_code(image)) {
+        match found {
+            Some(found) => functions.extend(found),
+            None => problems.push(Problem(format!(
+                "Stripped rustls {version}, build {}: no verified site: no function is `{}` for \
+                 certain.",
+                image.build_id_text(),
+                watched.name,
+            ))),
+        }
+    }
+    Some(Library {
+        stack: Stack::Rustls,
+        version: Some(version),
+        finding: Finding::Code,
+        functions,
+        problems,
+    })
+}
+
+/// Reads and writes without a symbol, each where it is certain.
+fn by_code(image: &Image<'_>) -> [Option<Vec<Function>>; 2] {
     let extents = Extents::told(image);
     let stripped::Found { received, buffered } = stripped::find(image);
     let [reads, writes] = &WATCHED;
@@ -132,25 +159,7 @@ fn unnamed(image: &Image<'_>) -> Option<Library> {
         Buffered::Inlined(starts) => starts.into_iter().map(|start| at(&SENDS, start)).collect(),
         Buffered::Unknown => None,
     };
-    let (mut functions, mut problems) = (Vec::new(), Vec::new());
-    for (watched, found) in [(reads, received), (writes, buffered)] {
-        match found {
-            Some(found) => functions.extend(found),
-            None => problems.push(Problem(format!(
-                "Stripped rustls {version}, build {}: no verified site: no function is `{}` for \
-                 certain.",
-                image.build_id_text(),
-                watched.name,
-            ))),
-        }
-    }
-    Some(Library {
-        stack: Stack::Rustls,
-        version: Some(version),
-        finding: Finding::Code,
-        functions,
-        problems,
-    })
+    [received, buffered]
 }
 
 // === impl Watched ===
