@@ -1,6 +1,6 @@
 //! What `weft why` tells of a connection.
 
-use crate::connection::{Connection, Muted, Stage, endpoints};
+use crate::connection::{Connection, Layer, Muted, Stage, endpoints};
 use crate::span::{Endpoint, Kind, Process};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub struct ConnectionSummary {
     pub local: Endpoint,
     pub peer: Endpoint,
     pub protocol: Protocol,
+    pub tls: Tls,
     /// Requests seen on it.
     pub exchanges: u64,
     /// Of them, waiting for their response.
@@ -19,6 +20,17 @@ pub struct ConnectionSummary {
     pub from_beginning: bool,
     /// `CLOCK_MONOTONIC`, ns.
     pub last_record_ns: u64,
+}
+
+/// What TLS has to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Nothing that was seen.
+    None,
+    /// Its plaintext is read, as a session of its own.
+    Read,
+    /// It is such a session.
+    Session,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +54,11 @@ impl ConnectionSummary {
                 Stage::Unknown => Protocol::Unknown,
                 Stage::Http(kind) => Protocol::Http1(kind),
                 Stage::Muted(why) => Protocol::Muted(why),
+            },
+            tls: match connection.layer {
+                Layer::Socket { session: None } => Tls::None,
+                Layer::Socket { session: Some(_) } => Tls::Read,
+                Layer::Session { .. } => Tls::Session,
             },
             exchanges: connection.exchanges.seen,
             open: connection.exchanges.len(),

@@ -31,6 +31,6 @@ mod wire;
 pub use config::Config;
 pub use connection::Muted;
 pub use counters::Counters;
-pub use diagnose::{ConnectionSummary, Protocol};
+pub use diagnose::{ConnectionSummary, Protocol, Tls};
 pub use flow::Flow;
 pub use processes::ProcessEvent;

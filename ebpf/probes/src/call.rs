@@ -133,10 +133,10 @@ pub(crate) fn socket_call(
     if flags & MSG_DONTWAIT != 0 {
         data_flags |= DataFlags::NONBLOCKING;
     }
-    let mut hello = false;
+    let mut secure = false;
     if tls::concerns(control, state) {
         let first = buffers.as_ref().map_or(0, first_bytes);
-        hello = tls::is_hello(first);
+        secure = tls::is_secure(first);
         let crossed = tls::Crossed {
             receives,
             tcp: is_tcp,
@@ -166,7 +166,7 @@ pub(crate) fn socket_call(
     };
     data(desk, &call, buffers, state, control);
     // The agent is told of it; what follows is for the sessions, which cannot wait for its answer.
-    if hello && state.stage == Stage::Fresh as u32 {
+    if secure && state.stage != Stage::Follow as u32 {
         state.stage = Stage::Secure as u32;
     }
 }

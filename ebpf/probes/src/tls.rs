@@ -26,7 +26,7 @@ use crate::{
     walk::Desk,
 };
 
-pub(crate) use proof::{Crossed, crossed, is_hello};
+pub(crate) use proof::{Crossed, crossed, is_secure};
 pub(crate) use session::forget;
 
 /// Plaintext bytes of one call that are believed.

@@ -10,7 +10,7 @@ use crate::{Group, Workloads};
 /// Directory of the applications, as programs see it.
 pub const DIR: &str = "/srv/apps";
 
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 17] = [
     ("python/hop.py", include_str!("../apps/python/hop.py")),
     ("node/hop.js", include_str!("../apps/node/hop.js")),
     ("go/hop.go", include_str!("../apps/go/hop.go")),
@@ -18,6 +18,12 @@ const FILES: [(&str, &str); 11] = [
     ("ruby/hop.rb", include_str!("../apps/ruby/hop.rb")),
     ("ruby/config.ru", include_str!("../apps/ruby/config.ru")),
     ("php/index.php", include_str!("../apps/php/index.php")),
+    ("tls/server.py", include_str!("../apps/tls/server.py")),
+    ("tls/client.py", include_str!("../apps/tls/client.py")),
+    ("tls/server.js", include_str!("../apps/tls/server.js")),
+    ("tls/client.js", include_str!("../apps/tls/client.js")),
+    ("tls/tls.go", include_str!("../apps/tls/tls.go")),
+    ("tls/Tls.java", include_str!("../apps/tls/Tls.java")),
     (
         "shop/storefront/storefront.py",
         include_str!("../apps/shop/storefront/storefront.py"),
@@ -37,12 +43,26 @@ const FILES: [(&str, &str); 11] = [
 ];
 
 /// Source, product and command of what is compiled.
-const BUILDS: [(Group, &str, &str, &[&str]); 2] = [
+const BUILDS: [(Group, &str, &str, &[&str]); 3] = [
     (
         Group::Go,
         "go/hop.go",
         "go/hop",
         &["/usr/bin/go", "build", "-o", "hop", "hop.go"],
+    ),
+    (
+        Group::Go,
+        "tls/tls.go",
+        "tls/tls",
+        &[
+            "/usr/bin/go",
+            "build",
+            "-ldflags",
+            "-s -w",
+            "-o",
+            "tls",
+            "tls.go",
+        ],
     ),
     (
         Group::Java,

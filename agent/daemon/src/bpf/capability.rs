@@ -56,6 +56,12 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
         }
     };
     list.push(on("socket calls", probes.door().to_string()));
+    if probes.reads_tls() {
+        list.push(on(
+            "plaintext of TLS",
+            "uprobes at the borders of the TLS libraries that processes have mapped".to_owned(),
+        ));
+    }
     list.push(on(
         "connection life",
         "tp_btf inet_sock_set_state, tcp_destroy_sock".to_owned(),

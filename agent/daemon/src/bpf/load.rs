@@ -191,6 +191,10 @@ impl Probes {
         self.user.take()
     }
 
+    pub(crate) fn reads_tls(&self) -> bool {
+        self.user.is_some()
+    }
+
     pub(crate) fn limits(&self) -> &[String] {
         &self.limits
     }

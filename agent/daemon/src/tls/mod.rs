@@ -24,8 +24,11 @@ use crate::{
     telemetry::{Counter, Gauge, Registry},
 };
 
-use files::{Identity, inspect, mapped};
-use places::{places, stack_name};
+use files::Identity;
+use places::places;
+
+pub(crate) use files::{inspect, mapped};
+pub(crate) use places::stack_name;
 
 /// What the watcher is told of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use weft_flow::{
-    ConnectionSummary, Muted, Protocol,
+    ConnectionSummary, Muted, Protocol, Tls,
     span::{Endpoint, Kind},
 };
 
@@ -146,6 +146,7 @@ impl Connection {
             local,
             peer,
             protocol,
+            tls,
             exchanges,
             open,
             malformed,
@@ -155,8 +156,12 @@ impl Connection {
         Self {
             local: endpoint(local),
             peer: endpoint(peer),
-            protocol: words(*protocol).to_owned(),
-            tls: *protocol == Protocol::Muted(Muted::Tls),
+            protocol: match tls {
+                Tls::None => words(*protocol).to_owned(),
+                Tls::Read => "TLS, its plaintext is read".to_owned(),
+                Tls::Session => format!("inside TLS: {}", words(*protocol)),
+            },
+            tls: *tls == Tls::None && *protocol == Protocol::Muted(Muted::Tls),
             requests: *exchanges,
             open: *open,
             malformed: *malformed,

@@ -21,29 +21,29 @@ pub(super) fn spots(
     connections: &[Connection],
 ) -> Vec<BlindSpot> {
     let mut spots = Vec::new();
-    let mut tls: Vec<&str> = libraries
-        .iter()
-        .filter_map(|library| match library.role {
-            Role::Tls(name) => Some(name),
-            Role::Runtime(_) => None,
-        })
-        .collect();
-    tls.dedup();
     let encrypted = connections
         .iter()
         .filter(|connection| connection.tls)
         .count();
     if encrypted > 0 {
         spots.push(BlindSpot {
-            what: format!("{encrypted} connections speak TLS, which this version does not read"),
-            fix: "trace the plain side: behind the proxy that ends TLS",
+            what: format!("{encrypted} connections speak TLS, and their plaintext was not seen"),
+            fix: "see the libraries above; or trace the plain side, behind the proxy that ends TLS",
         });
-    } else if !tls.is_empty() {
+    }
+    for library in libraries {
+        let what = match &library.role {
+            Role::Tls(tls) if !tls.is_read() => {
+                format!(
+                    "what it says through {}",
+                    crate::tls::stack_name(&tls.library)
+                )
+            }
+            Role::OtherTls(name) => format!("what it says through {name}"),
+            Role::Tls(_) | Role::Runtime(_) => continue,
+        };
         spots.push(BlindSpot {
-            what: format!(
-                "it has {} loaded: what it says over TLS is not read by this version",
-                tls.join(", ")
-            ),
+            what,
             fix: "trace the plain side: behind the proxy that ends TLS",
         });
     }

@@ -59,7 +59,8 @@ pub(crate) fn crossed(crossed: &Crossed, state: &mut Connection, control: &Contr
             return inside(unsafe { &mut *call }, crossed, state);
         }
     }
-    if state.stage != Stage::Secure as u32 {
+    let told = state.stage == Stage::Secure as u32;
+    if !told && !is_secure(crossed.first) {
         return false;
     }
     adopt(state);
@@ -68,7 +69,7 @@ pub(crate) fn crossed(crossed: &Crossed, state: &mut Connection, control: &Contr
     } else if let Some(thread) = thread {
         outside_sent(crossed, state, thread);
     }
-    true
+    told
 }
 
 /// The call was made by a TLS call.
@@ -287,7 +288,7 @@ pub(super) fn took_in(
         return;
     }
     let over = session.candidate_len.wrapping_sub(moved);
-    let whole = over >= MIN_OVERHEAD && over <= MAX_OVERHEAD;
+    let whole = (MIN_OVERHEAD..=MAX_OVERHEAD).contains(&over);
     // A buffer shorter than the record: the rest is handed out by the next calls.
     let part = u64::from(moved) == call.length && moved < session.candidate_len;
     if !whole && !part {
@@ -305,14 +306,20 @@ pub(super) fn took_in(
 #[inline(always)]
 fn is_record(first: u64) -> bool {
     let [kind, major, ..] = first.to_le_bytes();
-    kind >= 0x14 && kind <= 0x18 && major == 3
+    (0x14..=0x18).contains(&kind) && major == 3
 }
 
-/// `ClientHello` or `ServerHello`: RFC 8446, 4 and 5.1.
+/// `ClientHello`, `ServerHello`, or, of a connection older than weft, a record of application data with
+/// a length that such a record can have: RFC 8446, 4 and 5.
 #[inline(always)]
-pub(crate) fn is_hello(first: u64) -> bool {
+pub(crate) fn is_secure(first: u64) -> bool {
     let [kind, major, minor, _, _, message, ..] = first.to_le_bytes();
-    kind == 0x16 && major == 3 && minor <= 4 && (message == 1 || message == 2)
+    if kind == 0x16 {
+        return major == 3 && minor <= 4 && (message == 1 || message == 2);
+    }
+    is_data(first)
+        && minor == 3
+        && (MIN_OVERHEAD + 1..=MAX_PLAIN + MAX_OVERHEAD).contains(&record_len(first))
 }
 
 /// A record of application data.
@@ -331,8 +338,8 @@ fn record_len(first: u64) -> u32 {
 /// Whether `sent` bytes may be the records of `plain` bytes.
 #[inline(always)]
 fn fits(sent: u32, plain: u32) -> bool {
-    let records = (plain + MAX_PLAIN - 1) / MAX_PLAIN;
+    let records = plain.div_ceil(MAX_PLAIN);
     let over = sent.wrapping_sub(plain);
-    over >= records * (MIN_OVERHEAD + RECORD_HEADER)
-        && over <= records * (MAX_OVERHEAD + RECORD_HEADER)
+    (records * (MIN_OVERHEAD + RECORD_HEADER)..=records * (MAX_OVERHEAD + RECORD_HEADER))
+        .contains(&over)
 }

@@ -8,4 +8,5 @@ mod life;
 mod networks;
 mod programs;
 mod proxies;
+mod tls;
 mod wire;

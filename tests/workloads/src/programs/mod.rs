@@ -13,6 +13,7 @@ mod php_fpm;
 mod puma;
 mod python;
 mod redis;
+mod tls;
 
 use anyhow::Result;
 
@@ -29,6 +30,7 @@ pub use self::php_fpm::PhpFpm;
 pub use self::puma::Puma;
 pub use self::python::HttpServer;
 pub use self::redis::Redis;
+pub use self::tls::{Certificate, Load, Tls};
 
 use crate::{Launch, Listen, Place};
 

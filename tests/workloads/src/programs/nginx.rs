@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use super::{Program, listen_or_loopback};
+use super::{Certificate, Program, listen_or_loopback};
 use crate::{Launch, Listen, Place, apps};
 
 /// nginx with one worker process, configured by the body of its `server` block.
@@ -14,6 +14,8 @@ pub struct Nginx {
     /// Directives inside `http { }`.
     http: String,
     upstreams: u32,
+    certificate: Option<Certificate>,
+    files: Vec<(String, Vec<u8>)>,
 }
 
 impl Nginx {
@@ -66,6 +68,19 @@ impl Nginx {
         self
     }
 
+    /// A file to be served at `/<name>`.
+    #[must_use]
+    pub fn file(mut self, name: &str, bytes: Vec<u8>) -> Self {
+        self.files.push((name.to_owned(), bytes));
+        self
+    }
+
+    /// Speaks TLS, with a certificate made for this.
+    pub fn tls(mut self) -> Result<Self> {
+        self.certificate = Some(Certificate::of_loopback()?);
+        Ok(self)
+    }
+
     #[must_use]
     pub fn listen(mut self, listen: Listen) -> Self {
         self.listen = Some(listen);
@@ -80,6 +95,17 @@ impl Program for Nginx {
 
     fn prepare(&self, place: &Place<'_>) -> Result<Launch> {
         let listen = listen_or_loopback(self.listen.as_ref())?;
+        for (name, bytes) in &self.files {
+            place.write(&format!("www/{name}"), bytes)?;
+        }
+        let (ssl, keys) = match &self.certificate {
+            None => ("", String::new()),
+            Some(certificate) => {
+                let (certificate, key) = certificate.write(place)?;
+                let keys = format!("ssl_certificate {certificate};\nssl_certificate_key {key};\n");
+                ("ssl ", keys)
+            }
+        };
         let text = format!(
             r#"daemon off;
 worker_processes 1;
@@ -98,9 +124,9 @@ fastcgi_temp_path {dir}/fastcgi;
 uwsgi_temp_path {dir}/uwsgi;
 scgi_temp_path {dir}/scgi;
 {http}server {{
-listen {listen} backlog=4096;
+listen {listen} {ssl}backlog=4096;
 root {dir}/www;
-{server}}}
+{keys}{server}}}
 }}
 "#,
             dir = place.inside().display(),

@@ -1,0 +1,305 @@
+//! Plaintext of TLS libraries: the same spans as without encryption, each on the connection that carried it.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use weft_e2e::figures::with_metrics;
+use weft_e2e::{Kind, Span, Spans, WeftCommand, on_scene};
+use weft_workloads::programs::{Load, Nginx, Tls, curl, wrk};
+use weft_workloads::{Group, Running};
+
+/// Whether the connections are there when weft comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attach {
+    Early,
+    Late,
+}
+
+#[test]
+fn nginx_and_curl() -> Result<()> {
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene.workloads.spawn(
+            &Nginx::new()
+                .tls()?
+                .directive("location /ok { return 200 ok; }"),
+        )?;
+        let weft = scene.weft()?.start()?;
+        let paths = [("200", scene.id("200")), ("404", scene.id("404"))].map(|(status, id)| {
+            let directory = if status == "200" { "ok" } else { "missing" };
+            (status, format!("/{directory}/{id}"))
+        });
+        for (_, path) in &paths {
+            scene.curl(&[
+                "--insecure",
+                "--http1.1",
+                &format!("{}{path}", https(&server)),
+            ])?;
+        }
+        let spans = scene.finish(weft)?;
+        spans.count(4)?;
+        for (status, path) in &paths {
+            let at = spans.at(path);
+            let (inner, outer) = (at.servers(), at.clients());
+            let (inner, outer) = (inner.one()?, outer.one()?);
+            linked(inner, outer, &server)?;
+            for span in [inner, outer] {
+                span.check(&[
+                    ("http.response.status_code", status),
+                    ("network.peer.address", "127.0.0.1"),
+                ])?;
+            }
+            ensure!(
+                outer.service() == "curl" && inner.service() == "nginx",
+                "{at}"
+            );
+        }
+        Ok(())
+    })
+}
+
+fn https(server: &Running) -> String {
+    format!("https://{}", server.listen().text())
+}
+
+/// Both ends of one request over TLS, with all that is known of one without.
+fn linked(inner: &Span, outer: &Span, server: &Running) -> Result<()> {
+    let port = server.listen().port().to_string();
+    inner.check(&[
+        ("url.scheme", "https"),
+        ("weft.link", "wire-position"),
+        ("weft.partial", ""),
+        ("server.port", &port),
+    ])?;
+    outer.check(&[
+        ("weft.partial", ""),
+        ("server.port", &port),
+        ("network.peer.port", &port),
+    ])?;
+    ensure!(outer.get("url.full").starts_with("https://"), "{outer}");
+    ensure!(inner.is_child_of(outer), "not linked:\n{inner}\n{outer}");
+    Ok(())
+}
+
+#[test]
+fn python_threads() -> Result<()> {
+    pair(Tls::PythonThreads, Attach::Early)?;
+    pair(Tls::PythonThreads, Attach::Late)
+}
+
+#[test]
+fn python_asyncio() -> Result<()> {
+    pair(Tls::PythonEvents, Attach::Early)?;
+    pair(Tls::PythonEvents, Attach::Late)
+}
+
+#[test]
+fn node() -> Result<()> {
+    pair(Tls::Node, Attach::Early)?;
+    pair(Tls::Node, Attach::Late)
+}
+
+#[test]
+fn go_without_symbol_table() -> Result<()> {
+    pair(Tls::Go, Attach::Early)?;
+    pair(Tls::Go, Attach::Late)
+}
+
+/// A server and a client of one kind; the client puts the port of its own end into every path.
+fn pair(kind: Tls, attach: Attach) -> Result<()> {
+    const LOAD: Load = Load {
+        connections: 64,
+        requests: 20,
+    };
+    on_scene(&[kind.group()], |scene| {
+        let server = scene.workloads.spawn(&kind)?;
+        let mut weft = None;
+        if attach == Attach::Early {
+            weft = Some(scene.weft()?.start()?);
+        }
+        let mut client = kind
+            .client(&scene.workloads, server.listen(), &scene.tag, LOAD)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut output = client.stdout.take().context("no output")?;
+        let ports = weft_e2e::raw::read_until(&mut output, "\n")?;
+        let weft = match weft {
+            Some(weft) => weft,
+            None => scene.weft()?.start()?,
+        };
+        let (client_pid, server_pids) = (client.id(), server.pids());
+        drop(client.stdin.take());
+        ensure!(client.wait()?.success(), "the client failed");
+        let spans = scene.finish(weft)?;
+        let requests: Vec<Request> = ports
+            .split_whitespace()
+            .flat_map(|port| (0..LOAD.requests).map(move |number| (port, number)))
+            .map(|(port, number)| Request {
+                port: port.to_owned(),
+                number,
+                path: format!("/{}/{port}/{number}", scene.tag),
+            })
+            .collect();
+        ensure!(
+            requests.len() == LOAD.connections * LOAD.requests,
+            "the client said {ports}"
+        );
+        let (inner, outer) = (
+            spans.of(&server_pids).servers(),
+            spans.of(&[client_pid]).clients(),
+        );
+        ensure!(
+            inner.len() + outer.len() == spans.len(),
+            "spans of others:\n{spans}"
+        );
+        placed(&spans, &server, &requests, attach)
+    })
+}
+
+/// The requests of one client: the port of its end of the connection, and the place among that connection's requests.
+struct Request {
+    port: String,
+    number: usize,
+    path: String,
+}
+
+/// Each request once at both ends, linked, and on the connection that carried it. What was being read while weft came may be missing
+/// or without its peer: the first request of a connection.
+fn placed(spans: &Spans, server: &Running, requests: &[Request], attach: Attach) -> Result<()> {
+    let mut by_path = BTreeMap::<&str, Vec<Span>>::new();
+    for span in &spans.0 {
+        by_path.entry(span.path()).or_default().push(span.clone());
+    }
+    for Request { port, number, path } in requests {
+        let at = Spans(by_path.remove(path.as_str()).unwrap_or_default());
+        let (inner, outer) = (at.servers(), at.clients());
+        if attach == Attach::Late && *number == 0 {
+            ensure!(inner.len() <= 1 && outer.len() <= 1, "twice:\n{at}");
+            for inner in inner.0.iter().filter(|span| span.has("network.peer.port")) {
+                inner.check(&[("network.peer.port", port)])?;
+            }
+            continue;
+        }
+        let (inner, outer) = (
+            inner
+                .one()
+                .with_context(|| format!("{attach:?}, server of {path}"))?,
+            outer
+                .one()
+                .with_context(|| format!("{attach:?}, client of {path}"))?,
+        );
+        inner.check(&[("network.peer.port", port)])?;
+        linked(inner, outer, server)?;
+    }
+    ensure!(by_path.is_empty(), "of requests nobody made: {by_path:?}");
+    Ok(())
+}
+
+#[test]
+fn nothing_changes_for_the_programs() -> Result<()> {
+    const BYTES: usize = 64 << 20;
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let body: Vec<u8> = (0..BYTES as u32 / 4).flat_map(u32::to_le_bytes).collect();
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().tls()?.file("large", body.clone()))?;
+        let mut download = curl(&scene.workloads)
+            .args(["--insecure", "--http1.1", "--limit-rate", "16M"])
+            .arg(format!("{}/large", https(&server)))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut output = download.stdout.take().context("no output")?;
+        let reader = std::thread::spawn(move || {
+            let mut received = Vec::with_capacity(BYTES);
+            std::io::Read::read_to_end(&mut output, &mut received).map(|_| received)
+        });
+        for round in 0..4 {
+            let weft = scene.weft()?.start()?;
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            if round % 2 == 0 {
+                weft.kill()?;
+            } else {
+                weft.stop()?;
+            }
+        }
+        let status = download.wait()?;
+        let received = reader.join().ok().context("the reader panicked")??;
+        ensure!(status.success(), "curl: {status}");
+        ensure!(received == body, "{} bytes, or others", received.len());
+        Ok(())
+    })
+}
+
+#[test]
+fn wrk_counts_as_weft_counts() -> Result<()> {
+    const CONNECTIONS: usize = 16;
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene.workloads.spawn(
+            &Nginx::new()
+                .tls()?
+                .directive("location / { return 200 ok; }"),
+        )?;
+        let (weft, metrics) = with_metrics(scene, "batch:\n  queue_bytes: 256MiB\n")?;
+        // A library that nobody used before is found while its first connection already speaks.
+        scene.curl(&["--insecure", &https(&server)])?;
+        let url = format!("{}/{}", https(&server), scene.tag);
+        let output = wrk(&scene.workloads)
+            .args(["-t1", &format!("-c{CONNECTIONS}"), "-d1s", &url])
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let requests: usize = said
+            .lines()
+            .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
+            .with_context(|| format!("wrk said {said}"))?;
+        ensure!(
+            !said.contains("Socket errors") && !said.contains("Non-2xx"),
+            "{said}"
+        );
+        metrics.balanced()?;
+        let spans = scene.finish(weft)?;
+        let servers = spans.servers();
+        ensure!(
+            (requests..=requests + CONNECTIONS).contains(&servers.len()),
+            "{} server spans of {requests} requests",
+            servers.len()
+        );
+        let clients: BTreeMap<&str, &Span> = spans
+            .0
+            .iter()
+            .filter(|span| span.kind == Kind::Client)
+            .map(|span| (span.span_id.as_str(), span))
+            .collect();
+        for inner in servers.filter(|span| span.parent.is_some()).0 {
+            let parent = inner.parent.as_deref().unwrap_or_default();
+            let outer = clients
+                .get(parent)
+                .with_context(|| format!("the parent of {inner} is unknown"))?;
+            ensure!(
+                inner.get("network.peer.port") == outer.get("network.local.port")
+                    || outer.get("network.local.port").is_empty(),
+                "{inner}\n{outer}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn java_is_seen_as_encrypted_and_told_so() -> Result<()> {
+    on_scene(&[Group::Java, Group::Load], |scene| {
+        let server = scene.workloads.spawn(&Tls::Java)?;
+        let weft = scene.weft()?.start()?;
+        let url = format!("{}/{}", https(&server), scene.tag);
+        scene.curl(&["--insecure", "--http1.1", &url])?;
+        let pid = *server.pids().first().context("no process")?;
+        let said = WeftCommand::new(["why", &pid.to_string()])?.output()?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        ensure!(said.contains("JSSE"), "weft why: {said}");
+        let spans = scene.finish(weft)?;
+        // curl's own library is read.
+        spans.clients().one()?;
+        ensure!(spans.servers().is_empty(), "{spans}");
+        Ok(())
+    })
+}
