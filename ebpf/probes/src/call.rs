@@ -11,14 +11,14 @@ use weft_abi::{
 };
 
 use crate::{
-    caller::{self, Buffers, IoVec},
+    caller::{self, Buffers},
     connection::{self, Judged, RCV_SHUTDOWN},
     emit::{self, Piece},
     kernel::{self, ABSENT, load},
     maps::{CONTROL, HINTS, count},
     sniff::{self, Start},
     tls,
-    walk::{Desk, walk},
+    walk::{self, Desk, Source, walk},
 };
 
 const MSG_OOB: u32 = 1;
@@ -122,7 +122,7 @@ pub(crate) fn socket_call(
     }
     let truncated = receives && flags & MSG_TRUNC != 0;
     let buffers = if truncated {
-        Err(Missing::NoBuffer)
+        Buffers::missing(Missing::NoBuffer)
     } else {
         caller::buffers(direction, moved, state)
     };
@@ -133,10 +133,11 @@ pub(crate) fn socket_call(
     if flags & MSG_DONTWAIT != 0 {
         data_flags |= DataFlags::NONBLOCKING;
     }
-    let mut secure = false;
-    if tls::concerns(control, state) {
-        let first = buffers.as_ref().map_or(0, first_bytes);
-        secure = tls::is_secure(first);
+    let Some(source) = walk::source(desk, buffers) else {
+        return;
+    };
+    let concerns = tls::concerns(control, state);
+    if concerns {
         let crossed = tls::Crossed {
             receives,
             tcp: is_tcp,
@@ -145,8 +146,8 @@ pub(crate) fn socket_call(
             tgid,
             data_flags: u32::from(data_flags | epoll(sk)),
             time_ns,
-            first,
-            address: buffers.as_ref().map_or(0, first_address),
+            first: source.first,
+            address: source.first_address,
         };
         if tls::crossed(&crossed, state, control) {
             return count(Counter::CallsSecure);
@@ -164,9 +165,9 @@ pub(crate) fn socket_call(
         time_ns,
         direction,
     };
-    data(desk, &call, buffers, state, control);
+    data(desk, &call, source, state, control);
     // The agent is told of it; what follows is for the sessions, which cannot wait for its answer.
-    if secure && state.stage != Stage::Follow as u32 {
+    if concerns && tls::is_secure(source.first) {
         state.stage = Stage::Secure as u32;
     }
 }
@@ -211,16 +212,12 @@ pub(crate) struct Call {
 pub(crate) fn data(
     desk: Desk,
     call: &Call,
-    buffers: Result<Buffers, Missing>,
+    source: Source,
     state: &mut Connection,
     control: &Control,
 ) {
     let receives = call.direction as u8 == Direction::Rx as u8;
-    let first = match &buffers {
-        Ok(buffers) => first_bytes(buffers),
-        Err(_) => 0,
-    };
-    let start = sniff::start(first);
+    let start = sniff::start(source.first);
     if start == Start::Other {
         take_hint(state);
     }
@@ -306,41 +303,29 @@ pub(crate) fn data(
         },
         address: 0,
     };
-    match buffers {
-        Ok(buffers) => walk(desk, piece, &buffers, wanted, skip as u32),
-        Err(missing) => {
-            piece.record.missing = missing as u8;
-            piece.record.header.flags |= DataFlags::CALL_START | DataFlags::CALL_END;
-            count(match missing {
-                Missing::IoUring => Counter::MissingIoUring,
-                Missing::Compat => Counter::MissingCompat,
-                Missing::Fault => Counter::MissingFault,
-                Missing::Vector => Counter::MissingVector,
-                Missing::NoBuffer | Missing::None | Missing::Budget => Counter::MissingNoBuffer,
-            });
-            let written = emit::data(&mut piece);
-            count(if written {
-                Counter::CallsRecorded
-            } else {
-                Counter::CallsRingFull
-            });
-        }
+    if source.missing == Missing::None as u32 {
+        return walk(desk, piece, source, wanted, skip as u32);
     }
-}
-
-/// The first eight bytes of the call, 0 where there are fewer (a short head is the agent's affair).
-#[inline(always)]
-fn first_bytes(buffers: &Buffers) -> u64 {
-    caller::read::<u64>(first_address(buffers)).unwrap_or(0)
-}
-
-/// Where they stand; 0 when that cannot be read.
-#[inline(always)]
-fn first_address(buffers: &Buffers) -> u64 {
-    if buffers.vectors == 0 {
-        return buffers.address;
-    }
-    caller::read::<IoVec>(buffers.address).map_or(0, |first| first.base)
+    piece.record.missing = source.missing as u8;
+    piece.record.header.flags |= DataFlags::CALL_START | DataFlags::CALL_END;
+    let counter = if source.missing == Missing::IoUring as u32 {
+        Counter::MissingIoUring
+    } else if source.missing == Missing::Compat as u32 {
+        Counter::MissingCompat
+    } else if source.missing == Missing::Fault as u32 {
+        Counter::MissingFault
+    } else if source.missing == Missing::Vector as u32 {
+        Counter::MissingVector
+    } else {
+        Counter::MissingNoBuffer
+    };
+    count(counter);
+    let written = emit::data(&mut piece);
+    count(if written {
+        Counter::CallsRecorded
+    } else {
+        Counter::CallsRingFull
+    });
 }
 
 /// Takes in what the agent has said of this connection since. On a connection that only sniffs, it

@@ -10,13 +10,49 @@ use weft_abi::{Connection, Direction, Missing};
 
 use crate::kernel::{self, ABSENT, load};
 
-/// The user's side of a call.
+/// The user's side of a call. No `Result`: on Linux 6.1 and before the verifier refuses the load of a
+/// field that only one of its variants has, which the compiler likes to do for both.
 #[derive(Clone, Copy)]
 pub(crate) struct Buffers {
     /// The buffer, or the array of `struct iovec`.
     pub(crate) address: u64,
     /// Entries of that array; 0: `address` is the buffer.
     pub(crate) vectors: u32,
+    /// A [`Missing`]: why they are not known, if they are not.
+    pub(crate) missing: u32,
+}
+
+impl Buffers {
+    #[inline(always)]
+    pub(crate) fn flat(address: u64) -> Self {
+        Self {
+            address,
+            vectors: 0,
+            missing: Missing::None as u32,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn missing(why: Missing) -> Self {
+        Self {
+            address: 0,
+            vectors: 0,
+            missing: why as u32,
+        }
+    }
+
+    /// An array of `struct iovec`.
+    #[inline(always)]
+    pub(crate) fn vector(address: u64, entries: u64) -> Self {
+        if entries == 0 || entries > 1024 {
+            return Self::missing(Missing::Vector);
+        }
+        Self {
+            address,
+            vectors: entries as u32,
+            missing: Missing::None as u32,
+        }
+    }
 }
 
 #[repr(C)]
@@ -66,26 +102,22 @@ const MMSGHDR_LEN: u64 = 56;
 
 /// Finds the buffers of the call the current task is in, which moved `moved` bytes.
 #[inline(always)]
-pub(crate) fn buffers(
-    direction: Direction,
-    moved: u32,
-    state: &mut Connection,
-) -> Result<Buffers, Missing> {
+pub(crate) fn buffers(direction: Direction, moved: u32, state: &mut Connection) -> Buffers {
     // SAFETY: the helper takes no argument.
     let task = unsafe { bpf_get_current_task_btf() } as *const c_void;
     // SAFETY: the helper's result is a task.
     let flags = unsafe { load::<u32>(task, &kernel::TASK_FLAGS) };
     if flags & PF_IO_WORKER != 0 {
-        return Err(Missing::IoUring);
+        return Buffers::missing(Missing::IoUring);
     }
     if flags & PF_KTHREAD != 0 {
-        return Err(Missing::NoBuffer);
+        return Buffers::missing(Missing::NoBuffer);
     }
     if kernel::TASK_STATUS.load() != ABSENT {
         // SAFETY: as above.
         let status = unsafe { load::<u32>(task, &kernel::TASK_STATUS) };
         if status & TS_COMPAT != 0 {
-            return Err(Missing::Compat);
+            return Buffers::missing(Missing::Compat);
         }
     }
     // SAFETY: a user task has saved registers.
@@ -94,10 +126,10 @@ pub(crate) fn buffers(
     let register = |offset: usize| unsafe { saved.add(offset).cast::<u64>().read_volatile() };
     let call = register(regs::ORIG_RAX);
     if call == nr::IO_URING_ENTER {
-        return Err(Missing::IoUring);
+        return Buffers::missing(Missing::IoUring);
     }
     if register(regs::RAX) != IN_CALL {
-        return Err(Missing::NoBuffer);
+        return Buffers::missing(Missing::NoBuffer);
     }
     let (second, third) = (register(regs::RSI), register(regs::RDX));
     let sends = direction as u8 == Direction::Tx as u8;
@@ -117,18 +149,18 @@ pub(crate) fn buffers(
         )
     };
     if plain {
-        Ok(Buffers {
-            address: second,
-            vectors: 0,
-        })
+        Buffers::flat(second)
     } else if vector {
-        of_vector(second, third)
+        Buffers::vector(second, third)
     } else if message {
         of_message(second)
     } else if batch {
-        of_message(batch_entry(second, third as u32, moved, state)?)
+        match batch_entry(second, third as u32, moved, state) {
+            Some(message) => of_message(message),
+            None => Buffers::missing(Missing::Fault),
+        }
     } else {
-        Err(Missing::NoBuffer)
+        Buffers::missing(Missing::NoBuffer)
     }
 }
 
@@ -143,33 +175,19 @@ pub(crate) fn goroutine() -> u64 {
     }
 }
 
-#[inline(always)]
-fn of_vector(address: u64, entries: u64) -> Result<Buffers, Missing> {
-    if entries == 0 || entries > 1024 {
-        return Err(Missing::Vector);
-    }
-    Ok(Buffers {
-        address,
-        vectors: entries as u32,
-    })
-}
-
 /// `struct user_msghdr`: `msg_iov` at 16, `msg_iovlen` at 24.
 #[inline(always)]
-fn of_message(message: u64) -> Result<Buffers, Missing> {
-    let vector: [u64; 2] = read(message.wrapping_add(16)).ok_or(Missing::Fault)?;
-    of_vector(vector[0], vector[1])
+fn of_message(message: u64) -> Buffers {
+    match read::<[u64; 2]>(message.wrapping_add(16)) {
+        Some([vector, entries]) => Buffers::vector(vector, entries),
+        None => Buffers::missing(Missing::Fault),
+    }
 }
 
 /// Which message of `sendmmsg` or `recvmmsg` this is: the hook fires once for each, and the kernel
 /// has by then stored the results of those before it. A message that cannot be told is missing.
 #[inline(always)]
-fn batch_entry(
-    array: u64,
-    entries: u32,
-    moved: u32,
-    state: &mut Connection,
-) -> Result<u64, Missing> {
+fn batch_entry(array: u64, entries: u32, moved: u32, state: &mut Connection) -> Option<u64> {
     let follows = state.batch == array && state.batch_index.wrapping_add(1) < entries;
     let mut index = if follows {
         state.batch_index.wrapping_add(1)
@@ -178,7 +196,7 @@ fn batch_entry(
     };
     if index > 0 {
         let before = array.wrapping_add(u64::from(index - 1).wrapping_mul(MMSGHDR));
-        let stored: u32 = read(before.wrapping_add(MMSGHDR_LEN)).ok_or(Missing::Fault)?;
+        let stored: u32 = read(before.wrapping_add(MMSGHDR_LEN))?;
         if stored != state.batch_ret {
             index = 0;
         }
@@ -186,7 +204,7 @@ fn batch_entry(
     state.batch = array;
     state.batch_index = index;
     state.batch_ret = moved;
-    Ok(array.wrapping_add(u64::from(index).wrapping_mul(MMSGHDR)))
+    Some(array.wrapping_add(u64::from(index).wrapping_mul(MMSGHDR)))
 }
 
 /// A value in the current task's memory; `None` when it is not mapped or not resident.

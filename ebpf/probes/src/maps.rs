@@ -7,11 +7,12 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage},
     macros::btf_map,
 };
-use weft_abi::{
-    Connection, Control, Counter, GoKey, Hint, Session, SessionKey, TlsCall, TlsThread,
-};
+use weft_abi::{Connection, Control, Counter, GoKey, Hint, Session, SessionKey, TlsCall};
 
-use crate::walk::{DESKS, Walk};
+use crate::{
+    tls::Storage,
+    walk::{DESKS, Walk},
+};
 
 const NO_PREALLOC: usize = 1;
 
@@ -51,7 +52,7 @@ pub(crate) static SESSIONS: LruHashMap<SessionKey, Session, 16384> = LruHashMap:
 pub(crate) static BOUND: LruHashMap<u64, SessionKey, 4096> = LruHashMap::new();
 
 #[btf_map]
-pub(crate) static TLS_THREADS: TaskStorage<TlsThread> = TaskStorage::new();
+pub(crate) static TLS_THREADS: TaskStorage<Storage> = TaskStorage::new();
 
 /// TLS calls under way in Go programs, where a thread's storage would lose the goroutine.
 #[btf_map]

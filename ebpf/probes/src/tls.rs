@@ -23,15 +23,15 @@ use crate::{
     caller::{self, Buffers},
     maps::{CONTROL, GO_CALLS, SESSIONS, count},
     select,
-    walk::Desk,
+    walk::{self, Desk, Walk},
 };
 
 pub(crate) use proof::{Crossed, crossed, is_secure};
 pub(crate) use session::forget;
+pub(crate) use thread::Storage;
 
 /// Plaintext bytes of one call that are believed.
 const MAX_MOVED: u64 = 1 << 30;
-const MAX_CHUNKS: u64 = 1024;
 
 /// What a return site tells: bytes moved, 0 when none were.
 pub(crate) struct Outcome {
@@ -74,26 +74,21 @@ pub(crate) fn enter(call: &TlsCall, g: u64) {
 
 /// Where the plaintext of a call stands.
 #[inline(always)]
-fn buffers(call: &Plain) -> Result<Buffers, Missing> {
-    let flat = |address| Buffers {
-        address,
-        vectors: 0,
-    };
+fn buffers(call: &Plain) -> Buffers {
     if call.call_flags & u32::from(SiteFlags::CHUNKS) == 0 {
-        return Ok(flat(call.buffer));
+        return Buffers::flat(call.buffer);
     }
-    let [array, address, from, _] = caller::read::<[u64; 4]>(call.buffer).ok_or(Missing::Fault)?;
+    let Some([array, address, from, _]) = caller::read::<[u64; 4]>(call.buffer) else {
+        return Buffers::missing(Missing::Fault);
+    };
     if array == 0 {
-        return Ok(flat(address));
+        return Buffers::flat(address);
     }
     // The second word is the array's length here.
-    if from != 0 || address > MAX_CHUNKS {
-        return Err(Missing::Vector);
+    if from != 0 {
+        return Buffers::missing(Missing::Vector);
     }
-    Ok(Buffers {
-        address: array,
-        vectors: address as u32,
-    })
+    Buffers::vector(array, address)
 }
 
 /// A TLS call ends, or a part of it; or one that begins is known to succeed. True: plaintext stands
@@ -297,7 +292,16 @@ pub(crate) fn data() {
     };
     // SAFETY: an element of the map, as in `finish`.
     let state = unsafe { &mut (*session).state };
-    call::data(Desk::Plain, &call, buffers(plain), state, control);
+    let Some(source) = walk::source(Desk::Plain, buffers(plain)) else {
+        return;
+    };
+    call::data(Desk::Plain, &call, source, state, control);
+}
+
+/// Where this task's walk stands.
+#[inline(always)]
+pub(crate) fn walk() -> Option<*mut Walk> {
+    thread::walk(task())
 }
 
 #[inline(always)]

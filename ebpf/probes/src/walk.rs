@@ -1,6 +1,6 @@
 //! Cuts one call into records: one or more for each segment of its buffers.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{Global, helpers::bpf_loop};
 use weft_abi::{Counter, DataFlags, Missing, TAIL_BYTES};
@@ -9,6 +9,7 @@ use crate::{
     caller::{self, Buffers, IoVec},
     emit::{self, Piece},
     maps::{WALKS, count},
+    tls,
 };
 
 /// Segments of a vector no longer than this are captured even when the budget is used up: chunk
@@ -25,22 +26,41 @@ const MAX_PIECE: u32 = 4096;
 #[unsafe(no_mangle)]
 static HAS_LOOP: Global<u32> = Global::new(0);
 
-/// The program that walks, by its element of the `WALKS` map.
+/// The program that walks: its state is its own on each CPU, because the kernel lets no socket hook
+/// interrupt itself.
 #[derive(Clone, Copy)]
 pub(crate) enum Desk {
     Send = 0,
     Receive = 1,
     SendPage = 2,
     SendUnix = 3,
+    /// Probes of functions may be preempted and run again: each task's storage has its state.
     Plain = 4,
 }
 
-pub(crate) const DESKS: usize = 5;
+pub(crate) const DESKS: usize = 4;
+
+/// Where the bytes of a call stand in the user's memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    /// The buffer, or the array of `struct iovec`.
+    address: u64,
+    /// Address of the first byte; 0: not known.
+    pub(crate) first_address: u64,
+    /// The first eight bytes as they stand there, 0 where there are fewer (a short head is the
+    /// agent's affair) or they are not known.
+    pub(crate) first: u64,
+    /// Entries of the array; 0: `address` is the buffer.
+    vectors: u32,
+    /// A [`Missing`]: why the bytes are not known, if they are not.
+    pub(crate) missing: u32,
+}
 
 /// Where in the call the walk stands. `piece.record` is made up for the whole call at first; its
 /// offset and sequence number move along.
 pub(crate) struct Walk {
-    pub(crate) piece: Piece,
+    source: Source,
+    piece: Piece,
     /// Flags that all records of the call share.
     flags: u16,
     /// No record of this call has been written yet.
@@ -59,36 +79,62 @@ pub(crate) struct Walk {
     skip: u32,
 }
 
-impl Walk {
-    #[inline(always)]
-    fn new(piece: Piece, buffers: &Buffers, wanted: u32, skip: u32) -> Self {
-        let left = piece.record.len;
-        let flat = buffers.vectors == 0;
-        Self {
-            flags: piece.record.header.flags,
-            piece,
-            first: true,
-            vector: buffers.address,
-            vectors: buffers.vectors,
-            segment: if flat { buffers.address } else { 0 },
-            segment_left: if flat { left } else { 0 },
-            left,
-            wanted,
-            skip,
-        }
+#[inline(always)]
+fn at(desk: u32) -> Option<&'static mut Walk> {
+    let walk = if desk == Desk::Plain as u32 {
+        tls::walk()?
+    } else {
+        WALKS.get_ptr_mut(desk)?
+    };
+    // SAFETY: see `Desk`.
+    Some(unsafe { &mut *walk })
+}
+
+/// Looks at the call's first bytes. The result comes out of a map: of what is loaded from there the
+/// verifier knows nothing, so that it need not follow each way that led here on its own.
+#[inline(always)]
+pub(crate) fn source(desk: Desk, buffers: Buffers) -> Option<Source> {
+    let source = &raw mut at(desk as u32)?.source;
+    // SAFETY: the program's own element; volatile, or the compiler would keep what it wrote.
+    unsafe {
+        ptr::write_volatile(&raw mut (*source).address, buffers.address);
+        ptr::write_volatile(&raw mut (*source).vectors, buffers.vectors);
+        ptr::write_volatile(&raw mut (*source).missing, buffers.missing);
+        let first_address = if ptr::read_volatile(&raw const (*source).vectors) == 0 {
+            buffers.address
+        } else {
+            caller::read::<IoVec>(buffers.address).map_or(0, |first| first.base)
+        };
+        ptr::write_volatile(&raw mut (*source).first_address, first_address);
+        let first_address = ptr::read_volatile(&raw const (*source).first_address);
+        let first = caller::read::<u64>(first_address).unwrap_or(0);
+        ptr::write_volatile(&raw mut (*source).first, first);
+        Some(ptr::read_volatile(source))
     }
 }
 
-/// Records of one call. Its state stands in a map: of what it loads from there the verifier knows
-/// nothing, so that it need not walk the loop for each way that leads here.
+/// Records of one call. `skip`: bytes at its beginning that the agent does not need.
 #[inline(always)]
-pub(crate) fn walk(desk: Desk, piece: Piece, buffers: &Buffers, wanted: u32, skip: u32) {
+pub(crate) fn walk(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: u32) {
     let mut desk = desk as u32;
-    let Some(walk) = WALKS.get_ptr_mut(desk) else {
+    let Some(walk) = at(desk) else {
         return;
     };
-    // SAFETY: the program's own element on this CPU: the kernel lets no program interrupt itself.
-    unsafe { walk.write(Walk::new(piece, buffers, wanted, skip)) };
+    let left = piece.record.len;
+    let flat = source.vectors == 0;
+    *walk = Walk {
+        flags: piece.record.header.flags,
+        piece,
+        first: true,
+        vector: source.address,
+        vectors: source.vectors,
+        segment: if flat { source.address } else { 0 },
+        segment_left: if flat { left } else { 0 },
+        left,
+        wanted,
+        skip,
+        source,
+    };
     if HAS_LOOP.load() != 0 {
         let callback: unsafe extern "C" fn(u64, *mut u32) -> u64 = step;
         // SAFETY: the callback has the shape the helper wants, `desk` outlives the call.
@@ -114,11 +160,9 @@ pub(crate) fn walk(desk: Desk, piece: Piece, buffers: &Buffers, wanted: u32, ski
 #[inline(never)]
 unsafe extern "C" fn step(index: u64, desk: *mut u32) -> u64 {
     // SAFETY: the context that `walk` passed.
-    let Some(walk) = WALKS.get_ptr_mut(unsafe { *desk }) else {
+    let Some(walk) = at(unsafe { *desk }) else {
         return 1;
     };
-    // SAFETY: as in `walk`.
-    let walk = unsafe { &mut *walk };
     if walk.left == 0 {
         return 1;
     }
