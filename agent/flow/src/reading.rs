@@ -48,6 +48,11 @@ impl<'a> Pieces<'a> {
         }
     }
 
+    /// Whether nothing is known of what crossed.
+    fn is_blank(&self) -> bool {
+        self.bytes.is_empty() && self.tail.is_empty()
+    }
+
     /// In order, each with whether it is the last of its call.
     fn each(&self, data: &Data<'_>, mut each: impl FnMut(Piece<'a>, bool)) {
         if self.lost > 0 {
@@ -116,7 +121,7 @@ impl Connection {
             };
             half.parser = Parser::new(reads(kind, data.direction), wanted, start);
         }
-        if pieces.lost > 0 && !half.parser.mid_message() {
+        if (pieces.lost > 0 || pieces.is_blank()) && !half.parser.mid_message() {
             self.exchanges.lost(reads(kind, data.direction));
         }
         let found = self.listen(

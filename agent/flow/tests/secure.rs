@@ -4,6 +4,7 @@
 mod common;
 
 use common::{End, OK, World, get, the};
+use weft_abi::Direction;
 use weft_flow::span::{Endpoint, Kind, Link, Outcome, Span};
 
 const CURL: (u32, u32) = (100, 100);
@@ -71,6 +72,31 @@ fn two_requests_in_one_piece_are_not_told_apart() {
     let spans = world.settled();
     assert_eq!(spans.len(), 4);
     assert!(spans.iter().all(|span| span.parent.is_none()));
+}
+
+#[test]
+fn an_answer_whose_plaintext_was_not_seen_shifts_no_other() {
+    let mut world = World::new();
+    let (_, (mut client, mut server)) = connect(&mut world, true);
+    world.pass(&mut client, &mut server, &get("/0"));
+    world.send(&mut server, OK);
+    // Go read it in a call that began before weft.
+    world.data(&mut client, Direction::Rx, &OK[..7], 0);
+    world.pass(&mut client, &mut server, &get("/1"));
+    world.pass(
+        &mut server,
+        &mut client,
+        b"HTTP/1.1 201 X\r\nContent-Length: 0\r\n\r\n",
+    );
+    let spans = world.settled();
+    let told = |target: &str| {
+        spans
+            .iter()
+            .find(|span| span.kind == Kind::Client && span.exchange.target == target.as_bytes())
+            .map(|span| (span.exchange.status, span.partial.response_head))
+    };
+    assert_eq!(told("/0"), Some((None, true)));
+    assert_eq!(told("/1"), Some((Some(201), false)));
 }
 
 #[test]

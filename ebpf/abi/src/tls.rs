@@ -127,6 +127,9 @@ impl SessionFlags {
     pub const RX_SEQ: u32 = 2;
     /// `tx_seq` is valid.
     pub const TX_SEQ: u32 = 4;
+    /// Its library reads the socket itself, in calls that are all seen: ciphertext that comes in
+    /// outside of them was taken in by one that began before the probe was there.
+    pub const READS_SOCKET: u32 = 8;
 }
 
 /// Set in the ids of sessions, never in socket cookies.

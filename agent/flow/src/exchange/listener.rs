@@ -272,6 +272,7 @@ impl Conversation for Listener<'_> {
             live,
             answers,
             after_loss,
+            unanswered: false,
         });
         if let Some(early) = self.exchanges.early.take()
             && alone

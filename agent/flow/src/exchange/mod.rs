@@ -53,6 +53,8 @@ struct Exchange {
     answers: Answers,
     /// Requests may have been lost just before it.
     after_loss: bool,
+    /// Its response may have passed unseen.
+    unanswered: bool,
 }
 
 /// The exchange that the message belongs to whose head was announced last.
@@ -118,7 +120,12 @@ impl Exchanges {
     pub(crate) fn lost(&mut self, reads: Reads) {
         match reads {
             Reads::Requests => self.lost_requests = true,
-            Reads::Responses => self.lost_responses = true,
+            Reads::Responses => {
+                self.lost_responses = true;
+                for exchange in &mut self.queue {
+                    exchange.unanswered = true;
+                }
+            }
         }
     }
 
@@ -151,9 +158,10 @@ impl Exchanges {
         let newest = waiting - 1;
         // One at a time: the newest request was sent when all before it were answered. But what
         // was lost may be its response as well, with the request that this one answers.
+        let sent_since = self.queue.iter().filter(|exchange| !exchange.unanswered);
         match gaps {
-            Gaps::Loss => (None, waiting),
-            Gaps::Sampling => (Some(newest), newest),
+            Gaps::Loss if self.pipelines || sent_since.count() != 1 => (None, waiting),
+            Gaps::Loss | Gaps::Sampling => (Some(newest), newest),
         }
     }
 }

@@ -139,7 +139,11 @@ fn bound<'a>(state: &Connection) -> Option<&'a mut Session> {
 fn outside_received(crossed: &Crossed, state: &mut Connection) {
     let end = crossed.seq.wrapping_add(crossed.moved);
     if let Some(session) = bound(state) {
-        if crossed.tcp {
+        if session.flags & SessionFlags::READS_SOCKET != 0 {
+            if is_data(crossed.first) {
+                session::lost(session, crossed.moved);
+            }
+        } else if crossed.tcp {
             session::received(session, crossed.seq, end);
         }
         session.data_flags = crossed.data_flags;

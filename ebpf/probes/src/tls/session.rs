@@ -5,13 +5,14 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use weft_abi::{
-    Connection, Control, Counter, DataFlags, Direction, Half, RecordKind, SESSION_BIT,
-    SecureRecord, Session, SessionFlags, SessionKey, Stage, TlsCall, TlsCallFlags,
+    Connection, Control, Counter, DataFlags, DataRecord, Direction, Half, Missing, RecordKind,
+    SESSION_BIT, SecureRecord, Session, SessionFlags, SessionKey, SiteFlags, Stage, TAIL_BYTES,
+    TlsCall, TlsCallFlags,
 };
 
 use crate::{
     connection::FRESH_BUDGET,
-    emit,
+    emit::{self, Piece},
     maps::{SESSIONS, count},
     select,
 };
@@ -63,6 +64,11 @@ pub(super) fn prepare(key: &SessionKey, call: &TlsCall, control: &Control, moved
             ..Connection::default()
         },
         socket: call.socket,
+        flags: if call.flags & u32::from(SiteFlags::GO) != 0 {
+            SessionFlags::READS_SOCKET
+        } else {
+            0
+        },
         ..Session::default()
     };
     if SESSIONS.insert(*key, session, u64::from(BPF_ANY)).is_err() {
@@ -137,6 +143,43 @@ pub(super) fn received(session: &mut Session, seq: u32, end: u32) {
     }
     session.rx_end = end;
     session.flags = session.flags & !SessionFlags::RX_TAKEN | SessionFlags::RX_SEQ;
+}
+
+/// Ciphertext came in whose plaintext will not be seen: `len` bytes of it at most.
+#[inline(never)]
+pub(super) fn lost(session: &mut Session, len: u32) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    // SAFETY: the helper takes no argument.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let mut piece = Piece {
+        record: DataRecord {
+            header: emit::header(
+                RecordKind::Data,
+                Direction::Rx,
+                DataFlags::CALL_START | DataFlags::CALL_END,
+                (pid_tgid >> 32) as u32,
+                pid_tgid as u32,
+                now,
+            ),
+            cookie: session.state.cookie,
+            offset: session.state.rx.offset,
+            len,
+            seq: 0,
+            tail: [0; TAIL_BYTES],
+            missing: Missing::NoBuffer as u8,
+            reserved: [0; 3],
+            cipher_len: 0,
+        },
+        address: 0,
+    };
+    session.state.rx.offset = session.state.rx.offset.wrapping_add(u64::from(len));
+    count(Counter::CallsSeen);
+    count(Counter::MissingNoBuffer);
+    count(if emit::data(&mut piece) {
+        Counter::CallsRecorded
+    } else {
+        Counter::CallsRingFull
+    });
 }
 
 /// The socket is closed: the object may be used for another connection at once.
