@@ -253,6 +253,7 @@ mod tests {
                 local: Endpoint::Inet("127.0.0.1:80".parse().unwrap()),
                 peer: Endpoint::Unix,
                 protocol: Protocol::Http1(Kind::Server),
+                tls: Tls::None,
                 exchanges: 3,
                 open: 1,
                 malformed: 0,

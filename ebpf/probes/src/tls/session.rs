@@ -12,7 +12,7 @@ use weft_abi::{
 
 use crate::{
     connection::FRESH_BUDGET,
-    emit::{self, Piece},
+    emit,
     maps::{SESSIONS, count},
     select,
 };
@@ -151,31 +151,28 @@ pub(super) fn lost(session: &mut Session, len: u32) {
     let pid_tgid = bpf_get_current_pid_tgid();
     // SAFETY: the helper takes no argument.
     let now = unsafe { bpf_ktime_get_ns() };
-    let mut piece = Piece {
-        record: DataRecord {
-            header: emit::header(
-                RecordKind::Data,
-                Direction::Rx,
-                DataFlags::CALL_START | DataFlags::CALL_END,
-                (pid_tgid >> 32) as u32,
-                pid_tgid as u32,
-                now,
-            ),
-            cookie: session.state.cookie,
-            offset: session.state.rx.offset,
-            len,
-            seq: 0,
-            tail: [0; TAIL_BYTES],
-            missing: Missing::NoBuffer as u8,
-            reserved: [0; 3],
-            cipher_len: 0,
-        },
-        address: 0,
+    let record = DataRecord {
+        header: emit::header(
+            RecordKind::Data,
+            Direction::Rx,
+            DataFlags::CALL_START | DataFlags::CALL_END,
+            (pid_tgid >> 32) as u32,
+            pid_tgid as u32,
+            now,
+        ),
+        cookie: session.state.cookie,
+        offset: session.state.rx.offset,
+        len,
+        seq: 0,
+        tail: [0; TAIL_BYTES],
+        missing: Missing::NoBuffer as u8,
+        reserved: [0; 3],
+        cipher_len: 0,
     };
     session.state.rx.offset = session.state.rx.offset.wrapping_add(u64::from(len));
     count(Counter::CallsSeen);
     count(Counter::MissingNoBuffer);
-    count(if emit::data(&mut piece) {
+    count(if emit::output_in_place(&record) {
         Counter::CallsRecorded
     } else {
         Counter::CallsRingFull

@@ -67,6 +67,7 @@ pub(crate) fn span(kind: Kind) -> Span {
             response_body: Some(300),
         },
         outcome: Outcome::Complete,
+        tls: false,
     }
 }
 
@@ -191,6 +192,7 @@ fn failed_client_span() {
         request_head: true,
         response_head: false,
         end: true,
+        peer: false,
     };
     let encoded = encode_one(span.clone());
     assert_eq!(
