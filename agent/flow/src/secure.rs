@@ -48,7 +48,7 @@ impl Flow {
             }
         };
         if let Some(before) = before {
-            self.end_session(before, secure.origin.time_ns);
+            self.replace_session(before, secure);
         }
         if let Some(why) = muted {
             return self.mute(secure.session, why);
@@ -78,6 +78,27 @@ impl Flow {
                     .with_spans(|spans, around| spans.left_at(node, position, around));
             }
         }
+    }
+
+    /// A session takes the place of another on its socket. One that has only read so far goes on in
+    /// it: the library has moved its object.
+    fn replace_session(&mut self, before: u64, after: &Secure) {
+        let moved = self.connections.get(&before).is_some_and(|before| {
+            before.stage == Stage::Http(Kind::Server) && before.tx.expected.is_none()
+        });
+        let goes_on = self.connections.get(&after.session).is_some_and(|after| {
+            !matches!(after.stage, Stage::Muted(_) | Stage::Http(Kind::Client))
+        });
+        if !moved || !goes_on {
+            return self.end_session(before, after.origin.time_ns);
+        }
+        if let Some(before) = self.connections.get_mut(&before)
+            && let exchanges = std::mem::take(&mut before.exchanges)
+            && let Some(after) = self.connections.get_mut(&after.session)
+        {
+            after.exchanges.continue_from(exchanges, &mut self.state);
+        }
+        self.end_session(before, after.origin.time_ns);
     }
 
     /// Nothing more comes of a session.

@@ -100,6 +100,32 @@ fn an_answer_whose_plaintext_was_not_seen_shifts_no_other() {
 }
 
 #[test]
+fn an_object_that_moves_after_the_handshake_goes_on() {
+    let mut world = World::new();
+    let ((_, socket), (mut client, mut read)) = connect(&mut world, true);
+    world.pass(&mut client, &mut read, &get("/a"));
+    let mut written = End {
+        cookie: read.cookie + 1,
+        rx: 0,
+        tx: 0,
+        ..read.clone()
+    };
+    world.put_on(&written, 0, None);
+    world.send(&mut written, OK);
+    world.put_on(&written, socket.cookie, None);
+    world.receive(&mut client, OK);
+    let spans = world.settled();
+    assert_linked(&spans);
+    let server = the(&spans, 300, Kind::Server);
+    assert_eq!(
+        (server.exchange.status, server.outcome),
+        (Some(200), Outcome::Complete)
+    );
+    world.exchange(&mut client, &mut written, "/b");
+    assert_linked(&world.settled());
+}
+
+#[test]
 fn without_proof_there_is_no_peer() {
     let mut world = World::new();
     let (_, (mut client, mut server)) = connect(&mut world, false);

@@ -19,8 +19,8 @@ pub use record::{
     OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, TAIL_BYTES,
 };
 pub use tls::{
-    Crossing, GoKey, Plain, SESSION_BIT, Session, SessionFlags, SessionKey, Site, SiteFlags,
-    TlsCall, TlsCallFlags, TlsThread,
+    Crossing, GoKey, Lengths, Plain, SESSION_BIT, Session, SessionFlags, SessionKey, Site,
+    SiteFlags, TlsCall, TlsCallFlags, TlsThread,
 };
 
 /// Raised by every change of a layout in this crate.

@@ -115,6 +115,13 @@ pub struct Session {
     pub candidate_len: u32,
     /// Bits of `DataFlags` that the socket's calls had.
     pub data_flags: u32,
+    /// Object of the session that the candidate carried before; 0: none.
+    pub candidate_holder: u64,
+    /// Of other sockets whose ciphertext it may have been.
+    pub candidate_others: Lengths,
+    /// With [`SessionFlags::FROM_MEMORY`]: bytes of ciphertext that came in for it, less the
+    /// plaintext handed out. Plaintext beyond that is another connection's: the object has moved.
+    pub credit: u64,
 }
 
 /// Bits of [`Session::flags`].
@@ -130,6 +137,8 @@ impl SessionFlags {
     /// Its library reads the socket itself, in calls that are all seen: ciphertext that comes in
     /// outside of them was taken in by one that began before the probe was there.
     pub const READS_SOCKET: u32 = 8;
+    /// It was put on its socket by ciphertext that crossed outside of its calls.
+    pub const FROM_MEMORY: u32 = 16;
 }
 
 /// Set in the ids of sessions, never in socket cookies.
@@ -212,11 +221,24 @@ pub struct Crossing {
     pub end: u32,
     /// Length of the first TLS record's body.
     pub record_len: u32,
-    /// 1: ciphertext of more than one socket waits to be taken in.
-    pub mixed: u32,
     /// Where the socket's next ciphertext to send begins.
     pub tx_seq: u32,
     pub data_flags: u32,
+    pub reserved: u32,
+    /// Object of the session that the socket carries so far; 0: none.
+    pub holder: u64,
+    /// Bytes received in all.
+    pub bytes: u64,
+    /// Of other sockets that wait to be taken in.
+    pub others: Lengths,
+}
+
+/// Lengths of the bodies of TLS records: the shortest and the longest; 0 and 0: there are none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lengths {
+    pub min: u32,
+    pub max: u32,
 }
 
 /// Key of the `GO_CALLS` map.
@@ -229,9 +251,9 @@ pub struct GoKey {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 40);
+const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 64);
 const _: () = assert!(size_of::<TlsCall>() == 64);
-const _: () = assert!(size_of::<TlsThread>() == 168);
+const _: () = assert!(size_of::<TlsThread>() == 192);
 
 #[cfg(test)]
 mod tests {

@@ -26,8 +26,7 @@ use crate::{
     walk::{self, Desk, Walk},
 };
 
-pub(crate) use proof::{Crossed, crossed, is_secure};
-pub(crate) use session::forget;
+pub(crate) use proof::{Crossed, crossed, forget, is_secure};
 pub(crate) use thread::Storage;
 
 /// Plaintext bytes of one call that are believed.
@@ -207,6 +206,12 @@ fn finish(call: &TlsCall, moved: u32, thread: &mut TlsThread) -> bool {
     }
     if moved == 0 {
         return false;
+    }
+    if !writes && session.flags & SessionFlags::FROM_MEMORY != 0 {
+        session::handed_out(session, call, moved);
+        if thread.received.socket == session.socket {
+            thread.received.socket = 0;
+        }
     }
     count(Counter::CallsSeen);
     let half = if writes {

@@ -144,44 +144,6 @@ impl Listener<'_> {
         }
     }
 
-    /// The newest request has been answered before it was seen.
-    fn answer_early(&mut self, number: u64, early: Early) {
-        let counters = &mut self.state.counters;
-        counters.responses_unpaired -= 1;
-        counters.responses_paired += 1;
-        let Some(index) = self.exchanges.find(Reading::Exchange(number)) else {
-            return;
-        };
-        let node = self.exchanges.queue[index].node;
-        if let Some(span) = node.and_then(|node| self.state.spans.span_mut(node)) {
-            span.exchange.status = Some(early.status);
-            span.partial.response_head |= early.partial;
-        }
-        match early.end {
-            Some((end_ns, body)) => self.end_answered(index, end_ns, body),
-            None => self.exchanges.response = Reading::Exchange(number),
-        }
-    }
-
-    fn end_answered(&mut self, index: usize, end_ns: u64, body: Body) {
-        let Some(exchange) = self.exchanges.queue.remove(index) else {
-            return;
-        };
-        if let Some(span) = exchange
-            .node
-            .and_then(|node| self.state.spans.span_mut(node))
-        {
-            span.exchange.response_body = body.bytes;
-            span.partial.end |= body.inferred;
-        }
-        let outcome = if body.truncated {
-            Outcome::ConnectionClosed
-        } else {
-            Outcome::Complete
-        };
-        exchange.end(end_ns, outcome, self.state);
-    }
-
     /// Their responses were lost.
     fn end_unanswered(&mut self, count: usize, end_ns: u64) {
         for _ in 0..count {
@@ -275,11 +237,12 @@ impl Conversation for Listener<'_> {
             unanswered: false,
         });
         if let Some(early) = self.exchanges.early.take()
+            && self.kind == Kind::Client
             && alone
             && !after_loss
             && mark.time_ns <= early.start_ns.saturating_add(EARLY_NS)
         {
-            self.answer_early(number, early);
+            self.exchanges.answer_early(number, early, self.state);
         }
     }
 
@@ -297,7 +260,14 @@ impl Conversation for Listener<'_> {
         let was_lost = std::mem::take(&mut self.exchanges.lost_responses);
         let Some(index) = index.map(|index| index - unanswered) else {
             self.state.counters.responses_unpaired += 1;
-            let may_be_early = self.kind == Kind::Client && unanswered == 0 && !was_lost;
+            let may_be_early = unanswered == 0
+                && !was_lost
+                && match self.kind {
+                    // Else it may answer a request that was sent before anything was seen.
+                    Kind::Client => self.from_beginning || self.exchanges.seen > 0,
+                    // The session may turn out to be that which has read the request.
+                    Kind::Server => *self.ends == Ends::Unproved,
+                };
             self.exchanges.early = may_be_early.then_some(Early {
                 status: head.status,
                 partial: head.partial,
@@ -340,7 +310,7 @@ impl Conversation for Listener<'_> {
             }
             return;
         }
-        self.end_answered(index, end_ns, body);
+        self.exchanges.end_answered(index, end_ns, body, self.state);
     }
 
     fn malformed(&mut self, _at: u64, _why: Malformed) {

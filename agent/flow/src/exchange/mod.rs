@@ -142,6 +142,55 @@ impl Exchanges {
         self.queue.len() > 1 && !self.lost_requests && !self.lost_responses
     }
 
+    /// Goes on with what another session has read of the same connection, which wrote nothing: its
+    /// object has moved.
+    pub(crate) fn continue_from(&mut self, before: Exchanges, state: &mut State) {
+        for mut exchange in before.queue.into_iter().rev() {
+            exchange.number += self.seen;
+            self.queue.push_front(exchange);
+        }
+        self.seen += before.seen;
+        self.lost_requests |= before.lost_requests;
+        if let (Some(early), [exchange]) = (self.early.take(), self.queue.make_contiguous()) {
+            let number = exchange.number;
+            self.answer_early(number, early, state);
+        }
+    }
+
+    /// A request has been answered before it was seen.
+    fn answer_early(&mut self, number: u64, early: Early, state: &mut State) {
+        state.counters.responses_unpaired -= 1;
+        state.counters.responses_paired += 1;
+        let Some(index) = self.find(Reading::Exchange(number)) else {
+            return;
+        };
+        let node = self.queue[index].node;
+        if let Some(span) = node.and_then(|node| state.spans.span_mut(node)) {
+            span.exchange.status = Some(early.status);
+            span.partial.response_head |= early.partial;
+        }
+        match early.end {
+            Some((end_ns, body)) => self.end_answered(index, end_ns, body, state),
+            None => self.response = Reading::Exchange(number),
+        }
+    }
+
+    fn end_answered(&mut self, index: usize, end_ns: u64, body: Body, state: &mut State) {
+        let Some(exchange) = self.queue.remove(index) else {
+            return;
+        };
+        if let Some(span) = exchange.node.and_then(|node| state.spans.span_mut(node)) {
+            span.exchange.response_body = body.bytes;
+            span.partial.end |= body.inferred;
+        }
+        let outcome = if body.truncated {
+            Outcome::ConnectionClosed
+        } else {
+            Outcome::Complete
+        };
+        exchange.end(end_ns, outcome, state);
+    }
+
     /// The exchange that a response belongs to which comes now, and how many before it will see
     /// none.
     fn answered(&self, gaps: Gaps) -> (Option<usize>, usize) {

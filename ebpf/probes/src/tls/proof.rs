@@ -1,8 +1,8 @@
 //! Which socket carries a session.
 
 use weft_abi::{
-    Connection, Control, Crossing, DataFlags, GoKey, Session, SessionFlags, SessionKey, Stage,
-    TlsCall, TlsCallFlags, TlsProbes, TlsThread,
+    Connection, Control, Crossing, DataFlags, GoKey, Lengths, Session, SessionFlags, SessionKey,
+    Stage, TlsCall, TlsCallFlags, TlsProbes, TlsThread,
 };
 
 use super::{session, task, thread};
@@ -63,7 +63,6 @@ pub(crate) fn crossed(crossed: &Crossed, state: &mut Connection, control: &Contr
     if !told && !is_secure(crossed.first) {
         return false;
     }
-    adopt(state);
     if crossed.receives {
         outside_received(crossed, state);
     } else if let Some(thread) = thread {
@@ -103,60 +102,102 @@ fn inside(call: &mut TlsCall, crossed: &Crossed, state: &mut Connection) -> bool
     true
 }
 
-/// A session that was bound from the library's side is noted on its socket.
+/// The session on this socket.
 #[inline(always)]
-fn adopt(state: &mut Connection) {
-    if state.session != 0 {
-        return;
+fn bound<'a>(state: &mut Connection) -> Option<&'a mut Session> {
+    if let Some(session) = noted(state) {
+        return Some(session);
     }
+    // It may have been bound from the library's side.
     let cookie = state.cookie;
     // SAFETY: copied at once.
-    if let Some(key) = (unsafe { BOUND.get(cookie) }).copied() {
-        state.session = key.object;
-        state.session_tgid = key.tgid;
-        let _gone = BOUND.remove(cookie);
-    }
+    let key = (unsafe { BOUND.get(cookie) }).copied()?;
+    state.session = key.object;
+    state.session_tgid = key.tgid;
+    let _gone = BOUND.remove(cookie);
+    noted(state)
 }
 
 #[inline(always)]
-fn bound<'a>(state: &Connection) -> Option<&'a mut Session> {
+fn noted<'a>(state: &Connection) -> Option<&'a mut Session> {
     if state.session == 0 {
         return None;
     }
-    let key = SessionKey {
-        object: state.session,
-        tgid: state.session_tgid,
-        reserved: 0,
-    };
-    let session = SESSIONS.get_ptr_mut(key)?;
+    let session = SESSIONS.get_ptr_mut(key(state.session, state.session_tgid))?;
     // SAFETY: an element of the map.
     let session = unsafe { &mut *session };
     (session.socket == state.cookie).then_some(session)
+}
+
+#[inline(always)]
+fn key(object: u64, tgid: u32) -> SessionKey {
+    SessionKey {
+        object,
+        tgid,
+        reserved: 0,
+    }
+}
+
+/// Whether its object may have moved since: rustls does that at the end of the handshake, when a
+/// request may have been read already, but nothing was written.
+#[inline(always)]
+fn may_move(session: &Session) -> bool {
+    session.flags & SessionFlags::FROM_MEMORY != 0 && session.state.tx.offset == 0
+}
+
+/// The socket is closed: the object may be used for another connection at once.
+#[inline(always)]
+pub(crate) fn forget(state: &mut Connection) {
+    if bound(state).is_some() {
+        let _gone = SESSIONS.remove(key(state.session, state.session_tgid));
+    }
+    state.session = 0;
 }
 
 /// Ciphertext for a session that reads it from memory.
 #[inline(always)]
 fn outside_received(crossed: &Crossed, state: &mut Connection) {
     let end = crossed.seq.wrapping_add(crossed.moved);
+    let mut holder = 0;
     if let Some(session) = bound(state) {
+        session.data_flags = crossed.data_flags;
         if session.flags & SessionFlags::READS_SOCKET != 0 {
             if is_data(crossed.first) {
                 session::lost(session, crossed.moved);
             }
-        } else if crossed.tcp {
+            return;
+        }
+        if crossed.tcp {
             session::received(session, crossed.seq, end);
         }
-        session.data_flags = crossed.data_flags;
-        return;
+        session.credit = session.credit.wrapping_add(u64::from(crossed.moved));
+        if !may_move(session) {
+            return;
+        }
+        holder = state.session;
     }
     let Some(thread) = thread::get_or_create(task()) else {
         return;
     };
     let waiting = &mut thread.received;
     let same = waiting.socket == state.cookie;
+    let mut others = waiting.others;
+    if waiting.socket == 0 {
+        others = Lengths::default();
+    } else if !same {
+        if others.min == 0 || waiting.record_len < others.min {
+            others.min = waiting.record_len;
+        }
+        if waiting.record_len > others.max {
+            others.max = waiting.record_len;
+        }
+    }
+    let before = if same { waiting.bytes } else { 0 };
+    let bytes = before.wrapping_add(u64::from(crossed.moved));
     let Some((at, len)) = last_data_record(crossed) else {
         if same {
             waiting.end = end;
+            waiting.bytes = bytes;
         }
         return;
     };
@@ -165,13 +206,12 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
         seq: crossed.seq.wrapping_add(at),
         end,
         record_len: len,
-        mixed: if same {
-            waiting.mixed
-        } else {
-            u32::from(waiting.socket != 0)
-        },
         tx_seq: state.tx.seq,
         data_flags: crossed.data_flags,
+        holder,
+        bytes,
+        others,
+        reserved: 0,
     };
 }
 
@@ -205,6 +245,7 @@ fn last_data_record(crossed: &Crossed) -> Option<(u32, u32)> {
 fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThread) {
     let end = crossed.seq.wrapping_add(crossed.moved);
     let (object, len, mixed) = (thread.wrote, thread.wrote_len, thread.wrote_mixed);
+    let mut moved = false;
     if let Some(session) = bound(state) {
         if crossed.tcp {
             session.tx_seq = end;
@@ -215,7 +256,10 @@ fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThrea
             thread.wrote = 0;
             thread.wrote_mixed = 0;
         }
-        return;
+        moved = object != state.session && may_move(session);
+        if !moved {
+            return;
+        }
     }
     if object == 0 || !is_data(crossed.first) {
         return;
@@ -225,12 +269,7 @@ fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThrea
     if mixed != 0 || !fits(crossed.moved, len) {
         return;
     }
-    let key = SessionKey {
-        object,
-        tgid: crossed.tgid,
-        reserved: 0,
-    };
-    let Some(session) = SESSIONS.get_ptr_mut(key) else {
+    let Some(session) = SESSIONS.get_ptr_mut(key(object, crossed.tgid)) else {
         return;
     };
     // SAFETY: an element of the map.
@@ -238,9 +277,15 @@ fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThrea
     if session.socket != 0 {
         return;
     }
+    if moved {
+        let _gone = SESSIONS.remove(key(state.session, state.session_tgid));
+    }
     state.session = object;
     state.session_tgid = crossed.tgid;
     session.data_flags = crossed.data_flags;
+    // What it has taken in by now is not known.
+    session.credit = u64::from(MAX_PLAIN + MAX_OVERHEAD);
+    session.flags |= SessionFlags::FROM_MEMORY;
     let mut flags = 0;
     if crossed.tcp {
         session.tx_seq = end;
@@ -265,8 +310,8 @@ pub(super) fn wrote(thread: &mut TlsThread, object: u64, moved: u32) {
     thread.wrote_len = moved;
 }
 
-/// A session without a socket was asked for plaintext: what the thread has received is its
-/// ciphertext, if there is only one that it may be.
+/// A session without a socket was asked for plaintext: what the thread has received last is its
+/// ciphertext, if the length fits, and that of nothing else that waits does.
 #[inline(always)]
 pub(super) fn took_in(
     thread: &mut TlsThread,
@@ -278,14 +323,14 @@ pub(super) fn took_in(
     let waiting = thread.received;
     if waiting.socket != 0 {
         thread.received.socket = 0;
-        session.candidate = 0;
-        if waiting.mixed == 0 {
-            session.candidate = waiting.socket;
-            session.candidate_len = waiting.record_len;
-            session.data_flags = waiting.data_flags;
-            session.tx_seq = waiting.tx_seq;
-            session::received(session, waiting.seq, waiting.end);
-        }
+        session.candidate = waiting.socket;
+        session.candidate_len = waiting.record_len;
+        session.candidate_holder = waiting.holder;
+        session.candidate_others = waiting.others;
+        session.credit = waiting.bytes;
+        session.data_flags = waiting.data_flags;
+        session.tx_seq = waiting.tx_seq;
+        session::received(session, waiting.seq, waiting.end);
     }
     let socket = session.candidate;
     if socket == 0 || moved == 0 {
@@ -295,13 +340,20 @@ pub(super) fn took_in(
     let whole = (MIN_OVERHEAD..=MAX_OVERHEAD).contains(&over);
     // A buffer shorter than the record: the rest is handed out by the next calls.
     let part = u64::from(moved) == call.length && moved < session.candidate_len;
-    if !whole && !part {
+    let others = session.candidate_others;
+    let may_be_other = others.max >= moved.wrapping_add(MIN_OVERHEAD)
+        && (part || others.min <= moved.wrapping_add(MAX_OVERHEAD));
+    if !(whole || part) || may_be_other {
         session.candidate = 0;
         session.flags &= !SessionFlags::RX_SEQ;
         return;
     }
     if BOUND.insert(socket, *key, 0).is_ok() {
-        session.flags |= SessionFlags::TX_SEQ;
+        let holder = session.candidate_holder;
+        if holder != 0 && holder != key.object {
+            let _gone = SESSIONS.remove(self::key(holder, key.tgid));
+        }
+        session.flags |= SessionFlags::TX_SEQ | SessionFlags::FROM_MEMORY;
         session::bind(session, socket, 0, 0);
     }
 }

@@ -17,6 +17,10 @@ use crate::{
     select,
 };
 
+/// Header and tag of a record, which is what rustls hands out at a time: TLS 1.2 with ChaCha20-Poly1305
+/// has the smallest.
+const MIN_AROUND: u64 = 5 + 16;
+
 /// Sees to it that the session is there when it is worth having, and stands on the call's socket.
 /// False: it is not.
 #[inline(never)]
@@ -25,10 +29,11 @@ pub(super) fn prepare(key: &SessionKey, call: &TlsCall, control: &Control, moved
     if let Some(found) = SESSIONS.get_ptr_mut(*key) {
         // SAFETY: an element of the map.
         let session = unsafe { &mut *found };
-        if call.socket == 0 || session.socket == call.socket {
+        let other = is_other(session, call, moved);
+        if !other && (call.socket == 0 || session.socket == call.socket) {
             return judged(session, call, control, key.tgid);
         }
-        if session.socket == 0 {
+        if session.socket == 0 && !other {
             bind(session, call.socket, 0, 0);
             return judged(session, call, control, key.tgid);
         }
@@ -87,6 +92,36 @@ pub(super) fn prepare(key: &SessionKey, call: &TlsCall, control: &Control, moved
         0,
     );
     true
+}
+
+/// Whether it was another object that stood in this place: more plaintext is handed out than the
+/// session's socket brought; or, in rustls, which moves its objects, the session was never put on a
+/// socket and has only read, so that nothing ties what it reads now to what it read before.
+#[inline(always)]
+fn is_other(session: &Session, call: &TlsCall, moved: u32) -> bool {
+    if call.flags & TlsCallFlags::WRITE != 0 {
+        return false;
+    }
+    if session.socket != 0 {
+        return session.flags & SessionFlags::FROM_MEMORY != 0 && u64::from(moved) > session.credit;
+    }
+    call.flags & u32::from(SiteFlags::PAYLOAD) != 0
+        && session.state.tx.offset == 0
+        && session.state.rx.offset != 0
+}
+
+/// Plaintext was handed out.
+#[inline(always)]
+pub(super) fn handed_out(session: &mut Session, call: &TlsCall, moved: u32) {
+    let mut bytes = u64::from(moved);
+    if call.flags & u32::from(SiteFlags::PAYLOAD) != 0 {
+        bytes += MIN_AROUND;
+    }
+    session.credit = if bytes > session.credit {
+        0
+    } else {
+        session.credit - bytes
+    };
 }
 
 /// Whether the session's process is selected still.
@@ -177,22 +212,4 @@ pub(super) fn lost(session: &mut Session, len: u32) {
     } else {
         Counter::CallsRingFull
     });
-}
-
-/// The socket is closed: the object may be used for another connection at once.
-#[inline(always)]
-pub(crate) fn forget(state: &mut Connection) {
-    if state.session == 0 {
-        return;
-    }
-    let key = SessionKey {
-        object: state.session,
-        tgid: state.session_tgid,
-        reserved: 0,
-    };
-    state.session = 0;
-    // SAFETY: read at once.
-    if unsafe { SESSIONS.get(key) }.is_some_and(|session| session.socket == state.cookie) {
-        let _gone = SESSIONS.remove(key);
-    }
 }
