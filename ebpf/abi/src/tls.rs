@@ -109,12 +109,14 @@ pub struct Session {
     pub tx_seq: u32,
     /// Bits of [`SessionFlags`].
     pub flags: u32,
-    /// Cookie of the socket whose ciphertext this session may have taken in, and the length of that
-    /// TLS record's body.
+    /// Cookie of the socket whose ciphertext this session may have taken in, and the lengths of the
+    /// bodies of its first and its last data record.
     pub candidate: u64,
-    pub candidate_len: u32,
+    pub candidate_first: u32,
+    pub candidate_last: u32,
     /// Bits of `DataFlags` that the socket's calls had.
     pub data_flags: u32,
+    pub reserved: u32,
     /// Object of the session that the candidate carried before; 0: none.
     pub candidate_holder: u64,
     /// Of other sockets whose ciphertext it may have been.
@@ -219,12 +221,12 @@ pub struct Crossing {
     pub socket: u64,
     pub seq: u32,
     pub end: u32,
-    /// Length of the first TLS record's body.
-    pub record_len: u32,
+    /// Lengths of the bodies of the first and the last data record, which begins at `seq`.
+    pub first_len: u32,
+    pub last_len: u32,
     /// Where the socket's next ciphertext to send begins.
     pub tx_seq: u32,
     pub data_flags: u32,
-    pub reserved: u32,
     /// Object of the session that the socket carries so far; 0: none.
     pub holder: u64,
     /// Bytes received in all.
@@ -233,12 +235,31 @@ pub struct Crossing {
     pub others: Lengths,
 }
 
-/// Lengths of the bodies of TLS records: the shortest and the longest; 0 and 0: there are none.
-#[repr(C)]
+/// A set of lengths of TLS records' bodies, in classes of 64 bytes.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Lengths {
-    pub min: u32,
-    pub max: u32,
+pub struct Lengths(u64);
+
+impl Lengths {
+    #[inline(always)]
+    #[must_use]
+    pub const fn with(self, len: u32) -> Self {
+        Self(self.0 | 1 << class(len))
+    }
+
+    /// Whether one of `min..=max` may be in it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_hold(self, min: u32, max: u32) -> bool {
+        let up_to_max = u64::MAX >> (63 - class(max));
+        self.0 & up_to_max & u64::MAX << class(min) != 0
+    }
+}
+
+#[inline(always)]
+const fn class(len: u32) -> u32 {
+    let class = len / 64;
+    if class > 63 { 63 } else { class }
 }
 
 /// Key of the `GO_CALLS` map.
@@ -251,13 +272,21 @@ pub struct GoKey {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 64);
+const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 72);
 const _: () = assert!(size_of::<TlsCall>() == 64);
 const _: () = assert!(size_of::<TlsThread>() == 192);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_by_class() {
+        let set = Lengths::default().with(90).with(1192).with(70_000);
+        assert!(!set.may_hold(0, 63) && set.may_hold(64, 64) && set.may_hold(10, 100));
+        assert!(!set.may_hold(201, 281) && set.may_hold(1_100, 1_190));
+        assert!(set.may_hold(16_000, 16_100) && !Lengths::default().may_hold(0, u32::MAX));
+    }
 
     #[test]
     fn a_site_survives_its_cookie() {

@@ -181,20 +181,19 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
     };
     let waiting = &mut thread.received;
     let same = waiting.socket == state.cookie;
-    let mut others = waiting.others;
-    if waiting.socket == 0 {
-        others = Lengths::default();
-    } else if !same {
-        if others.min == 0 || waiting.record_len < others.min {
-            others.min = waiting.record_len;
-        }
-        if waiting.record_len > others.max {
-            others.max = waiting.record_len;
-        }
-    }
+    let others = if waiting.socket == 0 {
+        Lengths::default()
+    } else if same {
+        waiting.others
+    } else {
+        waiting
+            .others
+            .with(waiting.first_len)
+            .with(waiting.last_len)
+    };
     let before = if same { waiting.bytes } else { 0 };
     let bytes = before.wrapping_add(u64::from(crossed.moved));
-    let Some((at, len)) = last_data_record(crossed) else {
+    let Some(records) = data_records(crossed) else {
         if same {
             waiting.end = end;
             waiting.bytes = bytes;
@@ -203,23 +202,33 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
     };
     *waiting = Crossing {
         socket: state.cookie,
-        seq: crossed.seq.wrapping_add(at),
+        seq: crossed.seq.wrapping_add(records.last_at),
         end,
-        record_len: len,
+        first_len: records.first_len,
+        last_len: records.last_len,
         tx_seq: state.tx.seq,
         data_flags: crossed.data_flags,
         holder,
         bytes,
         others,
-        reserved: 0,
     };
 }
 
-/// The last record of application data that begins in what was received: the end of a handshake may
-/// stand before it. Gives where it begins, and the length of its body.
+/// Records of application data that begin in what one call received.
+struct DataRecords {
+    first_len: u32,
+    last_at: u32,
+    last_len: u32,
+}
+
+/// The end of a handshake may stand before them.
 #[inline(always)]
-fn last_data_record(crossed: &Crossed) -> Option<(u32, u32)> {
-    let mut found = None;
+fn data_records(crossed: &Crossed) -> Option<DataRecords> {
+    let mut found = DataRecords {
+        first_len: 0,
+        last_at: 0,
+        last_len: 0,
+    };
     let mut at = 0;
     for _ in 0..MAX_RECORDS {
         if at >= crossed.moved || crossed.address == 0 {
@@ -233,11 +242,15 @@ fn last_data_record(crossed: &Crossed) -> Option<(u32, u32)> {
         }
         let len = record_len(header);
         if is_data(header) {
-            found = Some((at, len));
+            if found.first_len == 0 {
+                found.first_len = len;
+            }
+            found.last_at = at;
+            found.last_len = len;
         }
         at += RECORD_HEADER + len;
     }
-    found
+    (found.first_len != 0).then_some(found)
 }
 
 /// Ciphertext of a session that wrote it to memory.
@@ -324,7 +337,8 @@ pub(super) fn took_in(
     if waiting.socket != 0 {
         thread.received.socket = 0;
         session.candidate = waiting.socket;
-        session.candidate_len = waiting.record_len;
+        session.candidate_first = waiting.first_len;
+        session.candidate_last = waiting.last_len;
         session.candidate_holder = waiting.holder;
         session.candidate_others = waiting.others;
         session.credit = waiting.bytes;
@@ -336,14 +350,16 @@ pub(super) fn took_in(
     if socket == 0 || moved == 0 {
         return;
     }
-    let over = session.candidate_len.wrapping_sub(moved);
-    let whole = (MIN_OVERHEAD..=MAX_OVERHEAD).contains(&over);
     // A buffer shorter than the record: the rest is handed out by the next calls.
-    let part = u64::from(moved) == call.length && moved < session.candidate_len;
-    let others = session.candidate_others;
-    let may_be_other = others.max >= moved.wrapping_add(MIN_OVERHEAD)
-        && (part || others.min <= moved.wrapping_add(MAX_OVERHEAD));
-    if !(whole || part) || may_be_other {
+    let short = u64::from(moved) == call.length;
+    let max = if short {
+        u32::MAX
+    } else {
+        moved + MAX_OVERHEAD
+    };
+    let fits = |len: u32| len >= moved + MIN_OVERHEAD && len <= max;
+    let proved = fits(session.candidate_first) || fits(session.candidate_last);
+    if !proved || session.candidate_others.may_hold(moved + MIN_OVERHEAD, max) {
         session.candidate = 0;
         session.flags &= !SessionFlags::RX_SEQ;
         return;
