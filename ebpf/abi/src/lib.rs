@@ -19,7 +19,7 @@ pub use record::{
     OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, TAIL_BYTES,
 };
 pub use tls::{
-    Crossing, GoKey, Lengths, Plain, SESSION_BIT, Session, SessionFlags, SessionKey, Site,
+    Crossing, GoKey, Lengths, Plain, Records, SESSION_BIT, Session, SessionFlags, SessionKey, Site,
     SiteFlags, TlsCall, TlsCallFlags, TlsThread,
 };
 

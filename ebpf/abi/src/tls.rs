@@ -109,11 +109,9 @@ pub struct Session {
     pub tx_seq: u32,
     /// Bits of [`SessionFlags`].
     pub flags: u32,
-    /// Cookie of the socket whose ciphertext this session may have taken in, and the lengths of the
-    /// bodies of its first and its last data record.
+    /// Cookie of the socket whose ciphertext this session may have taken in, and that.
     pub candidate: u64,
-    pub candidate_first: u32,
-    pub candidate_last: u32,
+    pub candidate_records: Records,
     /// Bits of `DataFlags` that the socket's calls had.
     pub data_flags: u32,
     pub reserved: u32,
@@ -221,9 +219,9 @@ pub struct Crossing {
     pub socket: u64,
     pub seq: u32,
     pub end: u32,
-    /// Lengths of the bodies of the first and the last data record, which begins at `seq`.
-    pub first_len: u32,
-    pub last_len: u32,
+    pub reserved: u32,
+    /// Data records, the first of which begins at `seq`.
+    pub records: Records,
     /// Where the socket's next ciphertext to send begins.
     pub tx_seq: u32,
     pub data_flags: u32,
@@ -235,6 +233,9 @@ pub struct Crossing {
     pub others: Lengths,
 }
 
+/// Lengths of the bodies of up to four TLS records, the first three and the last; 0: none.
+pub type Records = [u16; 4];
+
 /// A set of lengths of TLS records' bodies, in classes of 64 bytes.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -243,8 +244,11 @@ pub struct Lengths(u64);
 impl Lengths {
     #[inline(always)]
     #[must_use]
-    pub const fn with(self, len: u32) -> Self {
-        Self(self.0 | 1 << class(len))
+    pub const fn with(self, len: u16) -> Self {
+        if len == 0 {
+            return self;
+        }
+        Self(self.0 | 1 << class(len as u32))
     }
 
     /// Whether one of `min..=max` may be in it.
@@ -274,7 +278,7 @@ pub struct GoKey {
 
 const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 72);
 const _: () = assert!(size_of::<TlsCall>() == 64);
-const _: () = assert!(size_of::<TlsThread>() == 192);
+const _: () = assert!(size_of::<TlsThread>() == 200);
 
 #[cfg(test)]
 mod tests {
@@ -282,7 +286,7 @@ mod tests {
 
     #[test]
     fn lengths_by_class() {
-        let set = Lengths::default().with(90).with(1192).with(70_000);
+        let set = Lengths::default().with(90).with(1192).with(16_401);
         assert!(!set.may_hold(0, 63) && set.may_hold(64, 64) && set.may_hold(10, 100));
         assert!(!set.may_hold(201, 281) && set.may_hold(1_100, 1_190));
         assert!(set.may_hold(16_000, 16_100) && !Lengths::default().may_hold(0, u32::MAX));

@@ -1,8 +1,8 @@
 //! Which socket carries a session.
 
 use weft_abi::{
-    Connection, Control, Crossing, DataFlags, GoKey, Lengths, Session, SessionFlags, SessionKey,
-    Stage, TlsCall, TlsCallFlags, TlsProbes, TlsThread,
+    Connection, Control, Crossing, DataFlags, GoKey, Lengths, Records, Session, SessionFlags,
+    SessionKey, Stage, TlsCall, TlsCallFlags, TlsProbes, TlsThread,
 };
 
 use super::{session, task, thread};
@@ -186,14 +186,13 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
     } else if same {
         waiting.others
     } else {
-        waiting
-            .others
-            .with(waiting.first_len)
-            .with(waiting.last_len)
+        let [first, second, third, last] = waiting.records;
+        let others = waiting.others.with(first).with(second);
+        others.with(third).with(last)
     };
     let before = if same { waiting.bytes } else { 0 };
     let bytes = before.wrapping_add(u64::from(crossed.moved));
-    let Some(records) = data_records(crossed) else {
+    let Some((at, records)) = data_records(crossed) else {
         if same {
             waiting.end = end;
             waiting.bytes = bytes;
@@ -202,10 +201,10 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
     };
     *waiting = Crossing {
         socket: state.cookie,
-        seq: crossed.seq.wrapping_add(records.last_at),
+        seq: crossed.seq.wrapping_add(at),
         end,
-        first_len: records.first_len,
-        last_len: records.last_len,
+        reserved: 0,
+        records,
         tx_seq: state.tx.seq,
         data_flags: crossed.data_flags,
         holder,
@@ -214,22 +213,12 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
     };
 }
 
-/// Records of application data that begin in what one call received.
-struct DataRecords {
-    first_len: u32,
-    last_at: u32,
-    last_len: u32,
-}
-
-/// The end of a handshake may stand before them.
+/// The records of application data that begin in what one call received, and where the first does:
+/// the end of a handshake may stand before it.
 #[inline(always)]
-fn data_records(crossed: &Crossed) -> Option<DataRecords> {
-    let mut found = DataRecords {
-        first_len: 0,
-        last_at: 0,
-        last_len: 0,
-    };
-    let mut at = 0;
+fn data_records(crossed: &Crossed) -> Option<(u32, Records)> {
+    let mut found: Records = [0; 4];
+    let (mut first, mut at) = (0, 0);
     for _ in 0..MAX_RECORDS {
         if at >= crossed.moved || crossed.address == 0 {
             break;
@@ -241,16 +230,21 @@ fn data_records(crossed: &Crossed) -> Option<DataRecords> {
             break;
         }
         let len = record_len(header);
-        if is_data(header) {
-            if found.first_len == 0 {
-                found.first_len = len;
+        if is_data(header) && len != 0 {
+            if found[0] == 0 {
+                first = at;
+                found[0] = len as u16;
+            } else if found[1] == 0 {
+                found[1] = len as u16;
+            } else if found[2] == 0 {
+                found[2] = len as u16;
+            } else {
+                found[3] = len as u16;
             }
-            found.last_at = at;
-            found.last_len = len;
         }
         at += RECORD_HEADER + len;
     }
-    (found.first_len != 0).then_some(found)
+    (found[0] != 0).then_some((first, found))
 }
 
 /// Ciphertext of a session that wrote it to memory.
@@ -337,8 +331,7 @@ pub(super) fn took_in(
     if waiting.socket != 0 {
         thread.received.socket = 0;
         session.candidate = waiting.socket;
-        session.candidate_first = waiting.first_len;
-        session.candidate_last = waiting.last_len;
+        session.candidate_records = waiting.records;
         session.candidate_holder = waiting.holder;
         session.candidate_others = waiting.others;
         session.credit = waiting.bytes;
@@ -357,8 +350,9 @@ pub(super) fn took_in(
     } else {
         moved + MAX_OVERHEAD
     };
-    let fits = |len: u32| len >= moved + MIN_OVERHEAD && len <= max;
-    let proved = fits(session.candidate_first) || fits(session.candidate_last);
+    let fits = |len: u16| u32::from(len) >= moved + MIN_OVERHEAD && u32::from(len) <= max;
+    let [first, second, third, last] = session.candidate_records;
+    let proved = fits(first) || fits(second) || fits(third) || fits(last);
     if !proved || session.candidate_others.may_hold(moved + MIN_OVERHEAD, max) {
         session.candidate = 0;
         session.flags &= !SessionFlags::RX_SEQ;
