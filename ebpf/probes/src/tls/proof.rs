@@ -2,7 +2,7 @@
 
 use weft_abi::{
     Connection, Control, Crossing, DataFlags, GoKey, Lengths, Records, Session, SessionFlags,
-    SessionKey, Stage, TlsCall, TlsCallFlags, TlsProbes, TlsThread,
+    SessionKey, SiteFlags, Stage, TlsCall, TlsCallFlags, TlsProbes, TlsThread,
 };
 
 use super::{session, task, thread};
@@ -343,8 +343,8 @@ pub(super) fn took_in(
     if socket == 0 || moved == 0 {
         return;
     }
-    // A buffer shorter than the record: the rest is handed out by the next calls.
-    let short = u64::from(moved) == call.length;
+    // A buffer shorter than the record: the rest is handed out by the next calls. rustls has none.
+    let short = u64::from(moved) == call.length && call.flags & u32::from(SiteFlags::PAYLOAD) == 0;
     let max = if short {
         u32::MAX
     } else {
