@@ -268,14 +268,17 @@ fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThrea
             return;
         }
     }
-    if object == 0 || !is_data(crossed.first) {
+    if object == 0 {
         return;
     }
-    thread.wrote = 0;
-    thread.wrote_mixed = 0;
-    if mixed != 0 || !fits(crossed.moved, len) {
-        return;
+    let at = plaintext_at(crossed, len);
+    if at.is_some() || is_data(crossed.first) {
+        thread.wrote = 0;
+        thread.wrote_mixed = 0;
     }
+    let (Some(at), 0) = (at, mixed) else {
+        return;
+    };
     let Some(session) = SESSIONS.get_ptr_mut(key(object, crossed.tgid)) else {
         return;
     };
@@ -299,7 +302,32 @@ fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThrea
         session.flags |= SessionFlags::TX_SEQ;
         flags = DataFlags::SEQ;
     }
-    session::bind(session, state.cookie, flags, crossed.seq);
+    session::bind(session, state.cookie, flags, crossed.seq.wrapping_add(at));
+}
+
+/// Where in what was sent the ciphertext of `len` bytes of plaintext begins: nothing else stands
+/// behind it, but the end of a handshake may stand before it.
+#[inline(always)]
+fn plaintext_at(crossed: &Crossed, len: u32) -> Option<u32> {
+    let mut at = 0;
+    for _ in 0..MAX_RECORDS {
+        if at >= crossed.moved {
+            return None;
+        }
+        let header = if at == 0 {
+            crossed.first
+        } else {
+            caller::read::<u64>(crossed.address.wrapping_add(u64::from(at)))?
+        };
+        if is_data(header) && fits(crossed.moved - at, len) {
+            return Some(at);
+        }
+        if !is_record(header) {
+            return None;
+        }
+        at += RECORD_HEADER + record_len(header);
+    }
+    None
 }
 
 /// A session without a socket took plaintext: what the thread sends next may be its ciphertext.
@@ -363,7 +391,11 @@ pub(super) fn took_in(
         if holder != 0 && holder != key.object {
             let _gone = SESSIONS.remove(self::key(holder, key.tgid));
         }
-        session.flags |= SessionFlags::TX_SEQ | SessionFlags::FROM_MEMORY;
+        session.flags |= SessionFlags::TX_SEQ;
+        // Go read it in the handshake, and reads the socket in its calls from now on.
+        if session.flags & SessionFlags::READS_SOCKET == 0 {
+            session.flags |= SessionFlags::FROM_MEMORY;
+        }
         session::bind(session, socket, 0, 0);
     }
 }
