@@ -189,11 +189,12 @@ impl Group {
                 "nginx",
                 "apache2",
                 "libapache2-mod-php",
+                "php-cli",
                 "php-fpm",
                 "php-curl",
             ],
             Self::Ruby => &["puma", "ruby-sinatra"],
-            Self::Load => &["curl", "wrk", "redis-server", "redis-tools"],
+            Self::Load => &["curl", "wget", "wrk", "redis-server", "redis-tools"],
         }
     }
 }

@@ -204,6 +204,60 @@ fn placed(spans: &Spans, server: &Running, requests: &[Request], attach: Attach)
 }
 
 #[test]
+fn clients_of_several_languages() -> Result<()> {
+    const PHP: &str = r#"$c = stream_context_create(["ssl" => ["verify_peer" => false, "verify_peer_name" => false]]);
+        file_get_contents($argv[1], false, $c);"#;
+    const RUBY: &str = r#"uri = URI(ARGV[0])
+        Net::HTTP.start(uri.host, uri.port, use_ssl: true, verify_mode: OpenSSL::SSL::VERIFY_NONE) { |h| h.get(uri.path) }"#;
+    // The name of the span's service, and the command.
+    const CLIENTS: [(&str, &[&str]); 3] = [
+        // GnuTLS.
+        (
+            "wget",
+            &["/usr/bin/wget", "-q", "--no-check-certificate", "-O", "-"],
+        ),
+        ("php", &["/usr/bin/php.default", "-r", PHP]),
+        ("ruby", &["/usr/bin/ruby", "-rnet/http", "-e", RUBY]),
+    ];
+    on_scene(
+        &[Group::Web, Group::Load, Group::Php, Group::Ruby],
+        |scene| {
+            let server = scene.workloads.spawn(
+                &Nginx::new()
+                    .tls()?
+                    .directive("location / { return 200 ok; }"),
+            )?;
+            let weft = scene.weft()?.start()?;
+            let run = |client: &str, command: &[&str], path: &str| -> Result<()> {
+                let status = scene
+                    .workloads
+                    .command(command[0])
+                    .args(&command[1..])
+                    .arg(format!("{}{path}", https(&server)))
+                    .stdout(Stdio::null())
+                    .status()?;
+                ensure!(status.success(), "{client}: {status}");
+                Ok(())
+            };
+            for (client, command) in CLIENTS {
+                // A library that nobody used before is found while its first connection already speaks.
+                run(client, command, "/first")?;
+                run(client, command, &format!("/{}/{client}", scene.tag))?;
+            }
+            let spans = scene.finish(weft)?;
+            for (client, _) in CLIENTS {
+                let at = spans.at(&format!("/{}/{client}", scene.tag));
+                let (inner, outer) = (at.servers(), at.clients());
+                let outer = outer.one()?;
+                linked(inner.one()?, outer, &server)?;
+                ensure!(outer.service().starts_with(client), "{outer}");
+            }
+            Ok(())
+        },
+    )
+}
+
+#[test]
 fn nothing_changes_for_the_programs() -> Result<()> {
     const BYTES: usize = 64 << 20;
     on_scene(&[Group::Web, Group::Load], |scene| {
