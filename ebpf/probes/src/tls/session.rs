@@ -117,11 +117,7 @@ pub(super) fn handed_out(session: &mut Session, call: &TlsCall, moved: u32) {
     if call.flags & u32::from(SiteFlags::PAYLOAD) != 0 {
         bytes += MIN_AROUND;
     }
-    session.credit = if bytes > session.credit {
-        0
-    } else {
-        session.credit - bytes
-    };
+    session.credit = session.credit.saturating_sub(bytes);
 }
 
 /// Whether the session's process is selected still.
