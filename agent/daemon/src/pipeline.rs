@@ -193,6 +193,7 @@ fn learn(
             let facts = processes.seen(process);
             (process, facts, News::Talks(process.tgid))
         }
+        ProcessEvent::Mapped { tgid } => return tls.tell(News::Mapped(tgid)),
         ProcessEvent::SpeaksTls(process) => return tls.tell(News::Talks(process.tgid)),
         ProcessEvent::Forked { process, parent } => {
             // The kernel has handed the parent's verdict on.

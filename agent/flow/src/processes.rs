@@ -26,6 +26,10 @@ pub enum ProcessEvent {
     Exited(Process),
     /// TLS was recognised on one of its connections.
     SpeaksTls(Process),
+    /// Its dynamic loader has mapped libraries.
+    Mapped {
+        tgid: u32,
+    },
 }
 
 pub(crate) struct Processes {
@@ -118,6 +122,7 @@ impl Processes {
                     counters,
                 );
             }
+            ProcessChangeKind::Mapped => self.tell(ProcessEvent::Mapped { tgid }, counters),
             ProcessChangeKind::Exit => {
                 if let Some(process) = self.end(tgid, counters) {
                     let time_ns = change.origin.time_ns;

@@ -36,6 +36,9 @@ const FINDERS: &[Finder] = &[
     boringssl::FINDER,
 ];
 
+/// `struct r_debug`'s `r_brk` in glibc and in musl.
+const MAPPED: &str = "_dl_debug_state";
+
 /// How one family is found.
 struct Finder {
     /// Whether a function of this name is of use.
@@ -47,7 +50,7 @@ struct Finder {
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
     let image = Image::parse(bytes)?;
     let symbols = Symbols::read(&image, |name| {
-        FINDERS.iter().any(|finder| (finder.wants)(name))
+        name == MAPPED.as_bytes() || FINDERS.iter().any(|finder| (finder.wants)(name))
     });
     let (program, go) = go::find(&image);
     let build_id = match image.build_id() {
@@ -62,5 +65,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
             .flat_map(|finder| (finder.find)(&image, &symbols))
             .chain(go)
             .collect(),
+        mapped: symbols
+            .named(MAPPED)
+            .next()
+            .and_then(|symbol| image.offset(symbol.address)),
     })
 }

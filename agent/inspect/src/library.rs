@@ -11,6 +11,9 @@ pub struct Inspection {
     pub go: Option<go::Program>,
     /// More than one where a program has several linked in.
     pub libraries: Vec<Library>,
+    /// Of a dynamic loader: offset in the file of the function that it calls when it has mapped
+    /// libraries, for the sake of debuggers.
+    pub mapped: Option<u64>,
 }
 
 /// One TLS library in the file.

@@ -24,6 +24,8 @@ pub enum RecordKind {
     /// A TLS session was seen first, or put on its socket: [`SecureRecord`], always before its
     /// first `Data`.
     Secure = 7,
+    /// The dynamic loader of a process has mapped libraries: [`ProcessRecord`].
+    Mapped = 8,
 }
 
 #[repr(C)]

@@ -4,6 +4,7 @@ use super::{
     kernel_btf::KernelBtf,
     load::{Error, Options, Probes},
     offsets::{FIELDS, Need},
+    sites::SiteCosts,
 };
 
 /// One thing weft can do.
@@ -43,7 +44,7 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
             return (list, None);
         }
     };
-    let probes = match Probes::load(options) {
+    let mut probes = match Probes::load(options) {
         Ok(probes) => probes,
         Err(error) => {
             let fix = match &error {
@@ -56,11 +57,15 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
         }
     };
     list.push(on("socket calls", probes.door().to_string()));
-    if probes.reads_tls() {
+    if let Some(mut user) = probes.take_user() {
         list.push(on(
             "plaintext of TLS",
             "uprobes at the borders of the TLS libraries that processes have mapped".to_owned(),
         ));
+        list.push(match SiteCosts::measure(&mut user) {
+            Ok(costs) => on("cost of such a probe", costs.to_string()),
+            Err(error) => off("cost of such a probe", error.to_string(), "none is known"),
+        });
     }
     list.push(on(
         "connection life",

@@ -191,10 +191,6 @@ impl Probes {
         self.user.take()
     }
 
-    pub(crate) fn reads_tls(&self) -> bool {
-        self.user.is_some()
-    }
-
     pub(crate) fn limits(&self) -> &[String] {
         &self.limits
     }

@@ -8,6 +8,7 @@ mod load;
 mod mapping;
 mod offsets;
 mod ring;
+mod sites;
 mod user;
 
 pub(crate) use capability::{Capability, State, capabilities};

@@ -20,6 +20,8 @@ pub(crate) enum Hook {
     Leave,
     /// On a function's first instruction; runs when the function returns.
     Return,
+    /// A dynamic loader has mapped libraries.
+    Mapped,
 }
 
 /// A place in a file.
@@ -38,6 +40,7 @@ pub(crate) struct Attached {
 
 const ENTER: &str = "tls_enter";
 const LEAVE: &str = "tls_leave";
+const MAPPED: &str = "libraries_mapped";
 /// Called by `LEAVE` through the map `NEXT`.
 const DATA: &str = "tls_data";
 const NEXT: &str = "TLS_DATA";
@@ -47,7 +50,7 @@ pub(crate) struct UserProbes {
     /// Emptied by the kernel when nobody holds it.
     _next: ProgramArray<MapData>,
     /// By [`Hook`].
-    programs: [UProbe; 3],
+    programs: [UProbe; 4],
 }
 
 impl UserProbes {
@@ -80,12 +83,14 @@ impl UserProbes {
         let enter = info(ebpf, ENTER, true)?;
         let leave = info(ebpf, LEAVE, true)?;
         let again = info(ebpf, LEAVE, false)?;
+        let mapped = info(ebpf, MAPPED, true)?;
         Ok(Self {
             _next: next,
             programs: [
                 handle(enter, ENTER, ProbeKind::Entry)?,
                 handle(leave, LEAVE, ProbeKind::Entry)?,
                 handle(again, LEAVE, ProbeKind::Return)?,
+                handle(mapped, MAPPED, ProbeKind::Entry)?,
             ],
         })
     }

@@ -1,6 +1,6 @@
 //! Files that a process executes code from.
 
-use std::{fs::File, io, path::PathBuf};
+use std::{ffi::OsStr, fs::File, io, path::PathBuf};
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 use weft_inspect::{Error as InspectError, Inspection};
@@ -35,7 +35,8 @@ pub(crate) enum Error {
 /// Files larger than this are not looked into.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// What a process executes code from.
+/// What a process executes code from; first what is a TLS library by its name, because the others can
+/// wait.
 ///
 /// # Errors
 /// The process is gone, or may not be looked at.
@@ -64,10 +65,20 @@ pub(crate) fn mapped(pid: u32) -> io::Result<Vec<Mapped>> {
             link: format!("/proc/{pid}/map_files/{from:x}-{to:x}").into(),
         });
     }
+    files.sort_by_key(|file| !file.is_named_tls());
     Ok(files)
 }
 
 impl Mapped {
+    fn is_named_tls(&self) -> bool {
+        let name = self.path.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| {
+            ["libssl", "libgnutls"]
+                .iter()
+                .any(|tls| name.starts_with(tls))
+        })
+    }
+
     /// The file itself, which stays there when the process ends.
     ///
     /// # Errors

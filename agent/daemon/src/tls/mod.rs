@@ -25,7 +25,7 @@ use crate::{
 };
 
 use files::Identity;
-use places::places;
+use places::{loader, places};
 
 pub(crate) use files::{inspect, mapped};
 pub(crate) use places::stack_name;
@@ -37,6 +37,8 @@ pub(crate) enum News {
     Began(u32),
     /// It uses sockets, or speaks TLS on one: by now its libraries are there.
     Talks(u32),
+    /// Its dynamic loader has mapped libraries.
+    Mapped(u32),
     Ended(u32),
 }
 
@@ -69,6 +71,8 @@ struct Watcher {
 /// A file that was looked into.
 struct File {
     attached: Option<Attached>,
+    /// It has a TLS library, and is no dynamic loader.
+    is_tls: bool,
     users: HashSet<u32>,
     unused_since: Option<Instant>,
 }
@@ -157,6 +161,7 @@ impl Watcher {
                     self.due.extend(LOOKS.map(|after| (now + after, pid)));
                 }
                 Ok(News::Talks(pid)) => self.talks(pid),
+                Ok(News::Mapped(pid)) => self.due.push((Instant::now(), pid)),
                 Ok(News::Ended(pid)) => {
                     self.ended(pid);
                     self.due.retain(|(_, due)| *due != pid);
@@ -213,11 +218,16 @@ impl Watcher {
                 // The next process that maps it brings the chance again.
                 Entry::Vacant(new) => match file.open() {
                     Err(_gone) => continue,
-                    Ok(open) => new.insert(File {
-                        attached: watch(&mut self.probes, &file.path, &open, &self.figures),
-                        users: HashSet::new(),
-                        unused_since: None,
-                    }),
+                    Ok(open) => {
+                        let (attached, is_tls) =
+                            watch(&mut self.probes, &file.path, &open, &self.figures);
+                        new.insert(File {
+                            attached,
+                            is_tls,
+                            users: HashSet::new(),
+                            unused_since: None,
+                        })
+                    }
                 },
             };
             process.files.insert(file.identity);
@@ -261,25 +271,28 @@ impl Watcher {
     }
 
     fn count(&self) {
-        let watched = self.files.values().filter(|file| file.attached.is_some());
+        let watched = |file: &&File| file.is_tls && file.attached.is_some();
+        let watched = self.files.values().filter(watched);
         self.figures.watched.set(watched.count() as u64);
     }
 }
 
-/// Looks into a file, and watches what it has of TLS.
+/// Looks into a file, and watches what it has of TLS. Gives whether it has any.
 fn watch(
     probes: &mut UserProbes,
     path: &Path,
     file: &fs::File,
     figures: &Figures,
-) -> Option<Attached> {
+) -> (Option<Attached>, bool) {
     let path = path.display();
     figures.inspected.add(1);
-    let Inspection { libraries, .. } = match inspect(file) {
+    let Inspection {
+        libraries, mapped, ..
+    } = match inspect(file) {
         Ok(inspection) => inspection,
         Err(error) => {
             log::debug!("{path}: {error}");
-            return None;
+            return (None, false);
         }
     };
     for library in &libraries {
@@ -287,24 +300,29 @@ fn watch(
             log::info!("{path}: {}", problem.0);
         }
     }
-    let places: Vec<_> = libraries.iter().flat_map(places).collect();
+    let mut places: Vec<_> = libraries.iter().flat_map(places).collect();
+    places.extend(mapped.map(loader));
+    let is_tls = !libraries.is_empty();
     if places.is_empty() {
-        return None;
+        return (None, is_tls);
     }
     match probes.attach(file, &places) {
         Ok(attached) => {
-            let names: Vec<_> = libraries.iter().map(stack_name).collect();
+            let mut names: Vec<_> = libraries.iter().map(stack_name).collect();
+            if mapped.is_some() {
+                names.push("the dynamic loader".to_owned());
+            }
             log::info!(
                 "{path}: {} is watched, {} probes",
                 names.join(", "),
                 places.len()
             );
-            Some(attached)
+            (Some(attached), is_tls)
         }
         Err(error) => {
             figures.failed.add(1);
             log::warn!("{path}: TLS in it cannot be watched: {error}");
-            None
+            (None, is_tls)
         }
     }
 }

@@ -15,6 +15,15 @@ pub(crate) fn places(library: &Library) -> impl Iterator<Item = Place> + '_ {
         .flat_map(|function| of_function(library.stack, function))
 }
 
+/// The place at which a dynamic loader tells that it has mapped libraries.
+pub(crate) fn loader(offset: u64) -> Place {
+    Place {
+        hook: Hook::Mapped,
+        offset,
+        site: Site::from_cookie(0),
+    }
+}
+
 fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
     let mut common = 0;
     if function.direction == Direction::Write {

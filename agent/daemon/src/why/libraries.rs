@@ -39,6 +39,7 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             build_id,
             go: _,
             libraries: found,
+            mapped: _,
         } = inspection;
         let name = file.path.file_name().and_then(|name| name.to_str());
         let role = name.filter(|_| found.is_empty()).and_then(role);

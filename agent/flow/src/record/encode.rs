@@ -167,6 +167,7 @@ impl ProcessChange {
             ProcessChangeKind::Fork { .. } => RecordKind::Fork,
             ProcessChangeKind::Exec => RecordKind::Exec,
             ProcessChangeKind::Exit => RecordKind::Exit,
+            ProcessChangeKind::Mapped => RecordKind::Mapped,
         }
     }
 

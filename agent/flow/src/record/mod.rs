@@ -115,6 +115,7 @@ pub enum ProcessChangeKind {
     Fork { parent: u32 },
     Exec,
     Exit,
+    Mapped,
 }
 
 /// Bytes that the kernel programs of this build cannot have written.
@@ -153,7 +154,11 @@ impl<'a> Record<'a> {
             Open::decode(bytes, origin).map(Self::Open)
         } else if is(RecordKind::Close) {
             Close::decode(bytes, origin).map(Self::Close)
-        } else if is(RecordKind::Fork) || is(RecordKind::Exec) || is(RecordKind::Exit) {
+        } else if is(RecordKind::Fork)
+            || is(RecordKind::Exec)
+            || is(RecordKind::Exit)
+            || is(RecordKind::Mapped)
+        {
             ProcessChange::decode(bytes, origin, kind).map(Self::Process)
         } else if is(RecordKind::Secure) {
             Secure::decode(bytes, origin).map(Self::Secure)
@@ -330,6 +335,8 @@ impl ProcessChange {
             }
         } else if kind == RecordKind::Exec as u8 {
             ProcessChangeKind::Exec
+        } else if kind == RecordKind::Mapped as u8 {
+            ProcessChangeKind::Mapped
         } else {
             ProcessChangeKind::Exit
         };

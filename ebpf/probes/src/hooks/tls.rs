@@ -4,14 +4,16 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::pt_regs,
-    helpers::{bpf_get_attach_cookie, bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel,
+    },
     macros::uprobe,
     programs::ProbeContext,
 };
-use weft_abi::{Counter, Site, SiteFlags};
+use weft_abi::{Counter, Direction, ProcessRecord, RecordKind, Site, SiteFlags};
 
 use crate::{
-    caller,
+    caller, emit,
     maps::{TLS_DATA, count},
     tls::{self, Outcome},
 };
@@ -60,6 +62,23 @@ fn tls_leave(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn tls_data(_ctx: ProbeContext) -> u32 {
     tls::data();
+    0
+}
+
+/// The dynamic loader of a process has mapped libraries, and has used none of them yet.
+#[uprobe]
+fn libraries_mapped(_ctx: ProbeContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    // SAFETY: the helper takes no argument.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let record = ProcessRecord {
+        header: emit::header(RecordKind::Mapped, Direction::Rx, 0, tgid, tid, now),
+        tgid,
+        other: 0,
+        comm: [0; 16],
+    };
+    emit::output(&record);
     0
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use weft_workloads::programs::{
     Apache, BusyBoxHttpd, Express, Go, Gunicorn, HaProxy, HttpServer, Java, Nginx, PhpFpm, Program,
-    Puma,
+    Puma, Tls,
 };
 use weft_workloads::{Group, Listen, Running, Workloads};
 
@@ -130,6 +130,26 @@ impl Casting<'_> {
         let program = Nginx::new().proxy("/", &format!("http://unix:{socket}"));
         let nginx_unix = self.add("nginx", Interleaved, Role::Proxy { to: behind }, &program)?;
 
+        // TLS between a proxy and what stands behind it.
+        let program = Nginx::new().tls()?.proxy("/", &self.url(go));
+        let tls_nginx = self.add("nginx, tls", Interleaved, Role::Proxy { to: go }, &program)?;
+        let tls_go = self.add("go, tls", Interleaved, Role::Plain, &Tls::Go)?;
+        let tls_node = self.add("node, tls", Interleaved, Role::Plain, &Tls::Node)?;
+        let tls_threads = self.add("python, tls", Blocking, Role::Plain, &Tls::PythonThreads)?;
+        let tls_events = self.add("asyncio, tls", Interleaved, Role::Plain, &Tls::PythonEvents)?;
+        let mut before = |to: truth::Program| {
+            let address = self.cast.topology.node(to).address;
+            let program = Nginx::new().proxy("/", &format!("https://{address}"));
+            self.add("nginx to tls", Interleaved, Role::Proxy { to }, &program)
+        };
+        let [tls_nginx, tls_go, tls_node, tls_threads, tls_events] = [
+            before(tls_nginx)?,
+            before(tls_go)?,
+            before(tls_node)?,
+            before(tls_threads)?,
+            before(tls_events)?,
+        ];
+
         let route = |entry, via: &[truth::Program]| Route {
             entry,
             via: via.to_vec(),
@@ -209,6 +229,21 @@ impl Casting<'_> {
                 name: "haproxy-puma",
                 routes: vec![route(haproxy_puma, &[haproxy_go])],
                 calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "tls-nginx",
+                routes: vec![route(tls_nginx, &[])],
+                calls: ALL_CALLS,
+            },
+            Scenario {
+                name: "tls-others",
+                routes: vec![
+                    route(tls_go, &[]),
+                    route(tls_node, &[]),
+                    route(tls_threads, &[]),
+                    route(tls_events, &[]),
+                ],
+                calls: HOPS,
             },
             // Three chains of different runtimes that meet at the last two programs.
             Scenario {

@@ -23,7 +23,7 @@ impl Nginx {
         Self::default()
     }
 
-    /// Passes a path prefix on, over kept connections; `to` is `http://host:port` or `http://unix:/path`.
+    /// Passes a path prefix on, over kept connections; `to` is `http://host:port`, `https://host:port` or `http://unix:/path`.
     #[must_use]
     pub fn proxy(self, prefix: &str, to: &str) -> Self {
         let name = format!("upstream{}", self.upstreams);
@@ -33,7 +33,7 @@ impl Nginx {
     /// The same with a name of its own for the group of servers: what nginx sends as `Host`.
     #[must_use]
     pub fn proxy_named(mut self, name: &str, prefix: &str, to: &str) -> Self {
-        let server = to.trim_start_matches("http://");
+        let (scheme, server) = to.split_once("://").unwrap_or(("http", to));
         self.upstreams += 1;
         // Writing into a String cannot fail.
         let _ = writeln!(
@@ -43,7 +43,7 @@ impl Nginx {
         // With a path after the name nginx would rewrite; without one the target goes through as it came.
         let _ = writeln!(
             self.server,
-            "location {prefix} {{ proxy_pass http://{name}; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}"
+            "location {prefix} {{ proxy_pass {scheme}://{name}; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}"
         );
         self
     }
