@@ -91,10 +91,10 @@ impl Scenario {
         entries.fold(Limits::NONE, Limits::least)
     }
 
-    /// Whether every program it starts with answers as the applications' contract says.
+    /// Whether every program that answers its requests does so as the applications' contract says.
     pub fn tells(&self, topology: &Topology) -> bool {
         self.routes
             .iter()
-            .all(|route| topology.node(route.entry).role != Role::Plain)
+            .all(|route| topology.node(topology.answering(route.entry)).role != Role::Plain)
     }
 }

@@ -119,6 +119,14 @@ impl Topology {
             .map(|(index, node)| (Program(index), node))
     }
 
+    /// The program behind the proxies.
+    pub fn answering(&self, mut program: Program) -> Program {
+        while let Role::Proxy { to } = self.node(program).role {
+            program = to;
+        }
+        program
+    }
+
     /// `via=` of a route: the base URLs of the programs that the request is passed on to.
     pub fn via(&self, route: &Route) -> String {
         let bases = route
