@@ -16,6 +16,7 @@ use crate::report::Report;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Measure {
     Saturation,
+    Tls,
     Ignored,
     Hooks,
     Steady,
@@ -26,9 +27,10 @@ pub(crate) enum Measure {
 // === impl Measure ===
 
 impl Measure {
-    pub(crate) fn all() -> [Self; 6] {
+    pub(crate) fn all() -> [Self; 7] {
         [
             Self::Saturation,
+            Self::Tls,
             Self::Ignored,
             Self::Hooks,
             Self::Steady,
@@ -40,6 +42,7 @@ impl Measure {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Saturation => "nginx at saturation",
+            Self::Tls => "TLS at saturation",
             Self::Ignored => "cost of being ignored",
             Self::Hooks => "own time of each hook",
             Self::Steady => "CPU at a steady rate",
@@ -51,6 +54,7 @@ impl Measure {
     pub(crate) fn run(self, lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         match self {
             Self::Saturation => saturation::run(lab, plan, report),
+            Self::Tls => saturation::run_tls(lab, plan, report),
             Self::Ignored => ignored::run(lab, plan, report),
             Self::Hooks => hooks::run(lab, plan, report),
             Self::Steady => steady::run(lab, plan, report),

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use weft_workloads::programs::{Nginx, Tls};
+use weft_workloads::{Group, Running, Workloads};
 
 use crate::lab::{Beside, Lab, Sampler};
 use crate::load::wrk;
@@ -12,6 +14,17 @@ use crate::report::{Cell, Report, Table};
 use crate::samples::Samples;
 use crate::watch::cpu::{self, Cpu, CpuUse};
 use crate::watch::prometheus::OwnFigures;
+
+/// Who is asked, and what the tables are called.
+struct Server<'a> {
+    running: &'a Running,
+    url: String,
+    /// Name of its spans' service.
+    service: &'static str,
+    rates: &'static str,
+    work: &'static str,
+    spans: &'static str,
+}
 
 const TURNS: [(&str, Beside); 3] = [
     ("without weft", Beside::Nothing),
@@ -39,21 +52,19 @@ struct Turn {
 }
 
 pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
-    let mut turns: [Turn; TURNS.len()] = Default::default();
-    wrk::run(&lab.workloads, &lab.nginx.url(), plan.saturation / 2)?;
-    for _ in 0..plan.rounds {
-        for ((_, beside), turn) in TURNS.into_iter().zip(&mut turns) {
-            turn.take(lab, plan, beside)?;
-        }
-    }
-    let [without, all, sampled] = &turns;
-    report.tables.push(rates(&turns));
-    report.tables.push(work(&turns));
-    report.tables.push(spans(&turns));
-    let fewer = |turn: &Turn| {
-        let change = turn.rate.change_from(&without.rate).summary();
-        change.map(|change| -change.median)
+    let server = Server {
+        running: &lab.nginx,
+        url: lab.nginx.url(),
+        service: "nginx",
+        rates: "nginx, small file, wrk with 32 connections: one worker and one thread on two cores",
+        work: "CPU a request in these runs, µs (others at work on the machine matter less here)",
+        spans: "spans of these runs",
     };
+    let turns = server.turns(lab, plan, &TURNS, report)?;
+    let [without, all, sampled] = turns.as_slice() else {
+        bail!("{} turns", turns.len());
+    };
+    let fewer = |turn: &Turn| turn.fewer(without);
     report.aim(
         "fewer requests at saturation, every span",
         "%",
@@ -67,11 +78,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         fewer(sampled),
     );
     // On a busy machine the rate says little, the work does: cores that are full serve as many requests as it leaves room for.
-    let fewer = |turn: &Turn| {
-        let all = turn.programs_us.plus(&turn.weft_us);
-        let change = without.programs_us.change_from(&all).summary();
-        change.map(|change| -change.median)
-    };
+    let fewer = |turn: &Turn| turn.fewer_by_cpu(without);
     report.aim(
         "the same by CPU a request, every span",
         "%",
@@ -84,18 +91,97 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         12.0,
         fewer(sampled),
     );
-    for ((name, _), turn) in TURNS.into_iter().zip(&turns).skip(1) {
-        let moment = format!("saturation, {name}");
-        report.own_figures.insert(moment, turn.own.clone());
-    }
-    let lost = 100.0 * (1.0 - all.received as f64 / all.expected as f64);
-    report.aim("spans lost at saturation", "%", 0.0, Some(lost.max(0.0)));
+    report.aim("spans lost at saturation", "%", 0.0, Some(all.lost()));
     Ok(())
 }
 
-fn rates(turns: &[Turn; TURNS.len()]) -> Table {
+/// The same through TLS: nginx with OpenSSL, and a server in Go.
+pub(crate) fn run_tls(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
+    let workloads = Workloads::ensure(&[Group::Web, Group::Load, Group::Go])?;
+    let nginx = workloads.spawn(&Nginx::new().tls()?)?;
+    let go = workloads.spawn(&Tls::Go)?;
+    let https = |running: &Running| format!("https://{}/", running.listen().text());
+    let servers = [
+        (
+            25.0,
+            "fewer requests at saturation, nginx with TLS",
+            "the same by CPU a request, nginx with TLS",
+            Server {
+                running: &nginx,
+                url: https(&nginx),
+                service: "nginx",
+                rates: "nginx with TLS, the same otherwise",
+                work: "CPU a request, µs, nginx with TLS",
+                spans: "spans of these runs, nginx with TLS",
+            },
+        ),
+        (
+            20.0,
+            "fewer requests at saturation, Go with TLS",
+            "the same by CPU a request, Go with TLS",
+            Server {
+                running: &go,
+                url: https(&go),
+                service: "tls",
+                rates: "net/http with TLS, wrk with 32 connections",
+                work: "CPU a request, µs, Go with TLS",
+                spans: "spans of these runs, Go with TLS",
+            },
+        ),
+    ];
+    for (at_most, by_rate, by_cpu, server) in servers {
+        let turns = server.turns(lab, plan, &TURNS[..2], report)?;
+        if let [without, all] = turns.as_slice() {
+            report.aim(by_rate, "%", at_most, all.fewer(without));
+            report.aim(by_cpu, "%", at_most, all.fewer_by_cpu(without));
+        }
+    }
+    Ok(())
+}
+
+type Beginning = (&'static str, Beside);
+
+// === impl Server ===
+
+impl Server<'_> {
+    /// Takes turns, and tells of them.
+    fn turns(
+        &self,
+        lab: &Lab,
+        plan: &Plan,
+        kinds: &[Beginning],
+        report: &mut Report,
+    ) -> Result<Vec<Turn>> {
+        let mut turns: Vec<Turn> = kinds.iter().map(|_| Turn::default()).collect();
+        wrk::run(&lab.workloads, &self.url, plan.saturation / 2)?;
+        for _ in 0..plan.rounds {
+            for ((_, beside), turn) in kinds.iter().zip(&mut turns) {
+                turn.take(lab, self, plan, *beside)?;
+            }
+        }
+        report.tables.push(rates(self, kinds, &turns));
+        report.tables.push(work(self, kinds, &turns));
+        report.tables.push(spans(self, kinds, &turns));
+        for ((name, _), turn) in kinds.iter().zip(&turns).skip(1) {
+            let moment = format!("{}, {name}", self.rates);
+            report.own_figures.insert(moment, turn.own.clone());
+        }
+        Ok(turns)
+    }
+
+    /// CPU time of the server, and of all children of this process that have ended: wrk is the only one in between.
+    fn programs_time(&self) -> Result<Duration> {
+        let mut time = cpu::of_ended_children()?;
+        for pid in self.running.pids() {
+            time += Cpu::of(pid)?.time();
+        }
+        Ok(time)
+    }
+}
+
+fn rates(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
     let mut table = Table::new(
-        "nginx, small file, wrk with 32 connections: one worker and one thread on two cores",
+        server.rates,
         &[
             "",
             "requests/s",
@@ -107,8 +193,8 @@ fn rates(turns: &[Turn; TURNS.len()]) -> Table {
             "errors",
         ],
     );
-    let [without, ..] = turns;
-    for ((name, beside), turn) in TURNS.iter().zip(turns) {
+    let without = &turns[0];
+    for ((name, beside), turn) in kinds.iter().zip(turns) {
         let change = match beside {
             Beside::Nothing => Cell::Empty,
             Beside::Weft(_) => turn.rate.change_from(&without.rate).into(),
@@ -133,13 +219,13 @@ fn rates(turns: &[Turn; TURNS.len()]) -> Table {
     table
 }
 
-fn work(turns: &[Turn; TURNS.len()]) -> Table {
+fn work(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
     let mut table = Table::new(
-        "CPU a request in these runs, µs (others at work on the machine matter less here)",
+        server.work,
         &["", "nginx and wrk", "change %", "weft", "all, change %"],
     );
-    let [without, ..] = turns;
-    for ((name, beside), turn) in TURNS.iter().zip(turns) {
+    let without = &turns[0];
+    for ((name, beside), turn) in kinds.iter().zip(turns) {
         let change = |samples: &Samples| match beside {
             Beside::Nothing => Cell::Empty,
             Beside::Weft(_) => samples.change_from(&without.programs_us).into(),
@@ -157,12 +243,12 @@ fn work(turns: &[Turn; TURNS.len()]) -> Table {
     table
 }
 
-fn spans(turns: &[Turn; TURNS.len()]) -> Table {
+fn spans(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
     let mut table = Table::new(
-        "spans of these runs",
+        server.spans,
         &["", "of requests", "received", "received %", "of others"],
     );
-    for ((name, beside), turn) in TURNS.iter().zip(turns) {
+    for ((name, beside), turn) in kinds.iter().zip(turns) {
         if *beside == Beside::Nothing {
             continue;
         }
@@ -186,29 +272,39 @@ fn spans(turns: &[Turn; TURNS.len()]) -> Table {
     table
 }
 
-/// CPU time of nginx, and of all children of this process that have ended: wrk is the only one in between.
-fn programs_time(lab: &Lab) -> Result<Duration> {
-    let mut time = cpu::of_ended_children()?;
-    for pid in lab.nginx.pids() {
-        time += Cpu::of(pid)?.time();
-    }
-    Ok(time)
-}
-
 // === impl Turn ===
 
 impl Turn {
-    fn take(&mut self, lab: &Lab, plan: &Plan, beside: Beside) -> Result<()> {
+    /// By so much fewer requests a second were answered than without, %.
+    fn fewer(&self, without: &Turn) -> Option<f64> {
+        let change = self.rate.change_from(&without.rate).summary();
+        change.map(|change| -change.median)
+    }
+
+    /// So much of the work a request is more than without, %.
+    fn fewer_by_cpu(&self, without: &Turn) -> Option<f64> {
+        let all = self.programs_us.plus(&self.weft_us);
+        let change = without.programs_us.change_from(&all).summary();
+        change.map(|change| -change.median)
+    }
+
+    /// Spans that did not come, %.
+    fn lost(&self) -> f64 {
+        (100.0 * (1.0 - self.received as f64 / self.expected as f64)).max(0.0)
+    }
+
+    fn take(&mut self, lab: &Lab, server: &Server<'_>, plan: &Plan, beside: Beside) -> Result<()> {
         let mut traced = lab.start(beside)?;
         let before = traced
             .as_ref()
             .map(|traced| anyhow::Ok((Cpu::of(traced.pid())?, Cpu::of(traced.sink.pid())?)))
             .transpose()?;
-        let programs = programs_time(lab)?;
-        let figures = wrk::run(&lab.workloads, &lab.nginx.url(), plan.saturation)?;
+        let programs = server.programs_time()?;
+        let figures = wrk::run(&lab.workloads, &server.url, plan.saturation)?;
         let per_request = |time: Duration| time.as_secs_f64() * 1e6 / figures.requests as f64;
-        self.programs_us
-            .push(per_request(programs_time(lab)?.saturating_sub(programs)));
+        self.programs_us.push(per_request(
+            server.programs_time()?.saturating_sub(programs),
+        ));
         if let (Some(traced), Some((weft, sink))) = (&mut traced, &before) {
             let now = Cpu::of(traced.pid())?;
             self.weft_us.push(per_request(now.time_since(weft)));
@@ -220,7 +316,7 @@ impl Turn {
             self.expected += 2 * figures.requests;
             for (service, spans) in counts.spans {
                 match service.as_str() {
-                    "nginx" | "wrk" => self.received += spans,
+                    name if name == server.service || name == "wrk" => self.received += spans,
                     _ => *self.of_others.entry(service).or_default() += spans,
                 }
             }
