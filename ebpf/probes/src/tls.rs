@@ -31,6 +31,8 @@ pub(crate) use thread::Storage;
 
 /// Plaintext bytes of one call that are believed.
 const MAX_MOVED: u64 = 1 << 30;
+/// Register in which Go keeps the running goroutine (ABIInternal, `src/cmd/compile/abi-internal.md`).
+pub(crate) const GOROUTINE: u8 = 1;
 
 /// What a return site tells: bytes moved, 0 when none were.
 pub(crate) struct Outcome {
@@ -38,9 +40,9 @@ pub(crate) struct Outcome {
     pub(crate) success: u64,
 }
 
-/// A TLS call begins. `g`: the goroutine, in Go programs.
+/// A TLS call begins. `g` gives the goroutine, in Go programs.
 #[inline(always)]
-pub(crate) fn enter(call: &TlsCall, g: u64) {
+pub(crate) fn enter(call: &TlsCall, g: impl Fn() -> u64) {
     let Some(control) = CONTROL.get(0) else {
         return;
     };
@@ -56,7 +58,7 @@ pub(crate) fn enter(call: &TlsCall, g: u64) {
     }
     if call.flags & u32::from(SiteFlags::GO) != 0 {
         let key = GoKey {
-            g,
+            g: g(),
             tgid,
             reserved: 0,
         };
@@ -91,18 +93,18 @@ fn buffers(call: &Plain) -> Buffers {
 }
 
 /// A TLS call ends, or a part of it; or one that begins is known to succeed. True: plaintext stands
-/// in the thread's storage, for [`data`].
+/// in the thread's storage, for [`data`]. `register` gives what stands in one now.
 #[inline(always)]
-pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) -> bool {
+pub(crate) fn leave(site: Site, outcome: &Outcome, register: impl Fn(u8) -> u64) -> bool {
     let is = |flag: u8| site.flags & flag != 0;
     let Some(thread) = thread::get_or_create(task()) else {
         count(Counter::TlsStateFailed);
         return false;
     };
-    let mut call = *begins;
+    let mut call;
     if is(SiteFlags::GO) {
         let key = GoKey {
-            g,
+            g: register(GOROUTINE),
             tgid: (bpf_get_current_pid_tgid() >> 32) as u32,
             reserved: 0,
         };
@@ -122,6 +124,7 @@ pub(crate) fn leave(site: Site, outcome: &Outcome, begins: &TlsCall, g: u64) -> 
             let _gone = GO_CALLS.remove(key);
         }
     } else if is(SiteFlags::PAYLOAD) {
+        call = call_at(site, register);
         let payload = call.buffer.wrapping_add(u64::from(site.bytes) * 8);
         let Some([_, address, bytes]) = caller::read::<[u64; 3]>(payload) else {
             count(Counter::MissingFault);

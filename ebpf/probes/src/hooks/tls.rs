@@ -15,11 +15,9 @@ use weft_abi::{Counter, Direction, ProcessRecord, RecordKind, Site, SiteFlags};
 use crate::{
     caller, emit,
     maps::{TLS_DATA, count},
-    tls::{self, Outcome},
+    tls::{self, GOROUTINE, Outcome},
 };
 
-/// Where Go keeps the running goroutine (ABIInternal, `src/cmd/compile/abi-internal.md`).
-const GOROUTINE: u8 = 1;
 const STACK_POINTER: u8 = 19;
 
 /// A call begins: its arguments stand in registers.
@@ -28,7 +26,7 @@ fn tls_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: the probe's own context.
     let site = Site::from_cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
     let call = tls::call_at(site, |index| register(ctx.regs, index));
-    tls::enter(&call, register(ctx.regs, GOROUTINE));
+    tls::enter(&call, || register(ctx.regs, GOROUTINE));
     0
 }
 
@@ -45,12 +43,14 @@ fn tls_leave(ctx: ProbeContext) -> u32 {
     } else {
         register(regs, site.bytes)
     };
-    let outcome = Outcome {
-        bytes,
-        success: register(regs, site.success),
+    let success = if site.flags & SiteFlags::POINTER != 0 {
+        register(regs, site.success)
+    } else {
+        0
     };
-    let begins = tls::call_at(site, |index| register(regs, index));
-    if tls::leave(site, &outcome, &begins, register(regs, GOROUTINE)) {
+    if tls::leave(site, &Outcome { bytes, success }, |index| {
+        register(regs, index)
+    }) {
         // SAFETY: nothing is to be dropped; without that program the records are missing.
         unsafe { TLS_DATA.tail_call(&ctx, 0) };
         count(Counter::TlsStateFailed);
