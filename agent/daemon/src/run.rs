@@ -99,12 +99,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         ports: selector.ports().to_vec(),
     };
     probes.select(&selection)?;
-    let running = discover::scan()
-        .into_iter()
-        .filter(|facts| selector.may_trace(facts))
-        .map(|facts| facts.pid)
-        .collect();
-    let tls = Watch::start(probes.take_user(), running, &registry)?;
+    let tls = Watch::start(probes.take_user(), selector.clone(), &registry)?;
     let pipeline = Pipeline {
         probes,
         flow,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use weft_workloads::{Group, Workloads, programs};
 
 use crate::{Sink, Spans, Weft, WeftCommand, weft_binary};
@@ -69,6 +69,20 @@ impl Scene {
     /// `curl` that has to succeed; gives the answer's body.
     pub fn curl(&self, arguments: &[&str]) -> Result<String> {
         success(programs::curl(&self.workloads).args(arguments))
+    }
+
+    /// wrk for one second, over so many connections, none of whose requests may fail; gives how many
+    /// were answered.
+    pub fn wrk(&self, connections: usize, url: &str) -> Result<usize> {
+        let arguments = ["-t1", &format!("-c{connections}"), "-d1s", url];
+        let said = success(programs::wrk(&self.workloads).args(arguments))?;
+        ensure!(
+            !said.contains("Socket errors") && !said.contains("Non-2xx"),
+            "wrk saw errors: {said}"
+        );
+        said.lines()
+            .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
+            .with_context(|| format!("wrk said {said}"))
     }
 
     /// Python that has to succeed; gives what it printed.

@@ -20,7 +20,7 @@ use weft_inspect::Inspection;
 
 use crate::{
     bpf::{Attached, UserProbes},
-    discover,
+    discover::{self, Selector},
     telemetry::{Counter, Gauge, Registry},
 };
 
@@ -37,7 +37,7 @@ pub(crate) enum News {
     Began(u32),
     /// It uses sockets, or speaks TLS on one: by now its libraries are there.
     Talks(u32),
-    /// Its dynamic loader has mapped libraries.
+    /// Its dynamic loader has mapped libraries; of any process, selected or not.
     Mapped(u32),
     Ended(u32),
 }
@@ -61,6 +61,7 @@ const LINGER: Duration = Duration::from_secs(30);
 
 struct Watcher {
     probes: UserProbes,
+    selector: Selector,
     files: HashMap<Identity, File>,
     processes: HashMap<u32, Process>,
     /// Looks to come.
@@ -89,13 +90,13 @@ struct Figures {
 }
 
 impl Watch {
-    /// Starts the watcher, which first looks at `running` processes; returns when it has.
+    /// Starts the watcher, which first looks at the processes that run; returns when it has.
     ///
     /// # Errors
     /// No thread could be had.
     pub(crate) fn start(
         probes: Option<UserProbes>,
-        running: Vec<u32>,
+        selector: Selector,
         registry: &Registry,
     ) -> io::Result<Self> {
         let Some(probes) = probes else {
@@ -125,14 +126,13 @@ impl Watch {
             .spawn(move || {
                 let mut watcher = Watcher {
                     probes,
+                    selector,
                     files: HashMap::new(),
                     processes: HashMap::new(),
                     due: Vec::new(),
                     figures,
                 };
-                for pid in running {
-                    watcher.look(pid);
-                }
+                watcher.look_at_new();
                 let _late = looked.send(());
                 watcher.run(&news);
             })?;
@@ -161,7 +161,8 @@ impl Watcher {
                     self.due.extend(LOOKS.map(|after| (now + after, pid)));
                 }
                 Ok(News::Talks(pid)) => self.talks(pid),
-                Ok(News::Mapped(pid)) => self.due.push((Instant::now(), pid)),
+                Ok(News::Mapped(pid)) if self.knows(pid) => self.due.push((Instant::now(), pid)),
+                Ok(News::Mapped(_)) => {}
                 Ok(News::Ended(pid)) => {
                     self.ended(pid);
                     self.due.retain(|(_, due)| *due != pid);
@@ -184,6 +185,20 @@ impl Watcher {
                 self.look(pid);
             }
             self.drop_unused(now);
+        }
+    }
+
+    /// Whether the process is selected, as far as the watcher was told.
+    fn knows(&self, pid: u32) -> bool {
+        self.processes.contains_key(&pid) || self.due.iter().any(|(_, due)| *due == pid)
+    }
+
+    /// Looks at the selected processes that were not looked at yet.
+    fn look_at_new(&mut self) {
+        for facts in discover::scan() {
+            if !self.processes.contains_key(&facts.pid) && self.selector.may_trace(&facts) {
+                self.look(facts.pid);
+            }
         }
     }
 
@@ -261,11 +276,7 @@ impl Watcher {
             return;
         }
         // A forked child goes on with its parent's files, and was not looked at.
-        for facts in discover::scan() {
-            if !self.processes.contains_key(&facts.pid) {
-                self.look(facts.pid);
-            }
-        }
+        self.look_at_new();
         self.files.retain(|_, file| !unused(file));
         self.count();
     }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use weft_e2e::figures::with_metrics;
 use weft_e2e::on_scene;
 use weft_workloads::Group;
-use weft_workloads::programs::{Go, Nginx, wrk};
+use weft_workloads::programs::{Go, Nginx};
 
 #[test]
 fn python_requests_on_a_kept_connection() -> Result<()> {
@@ -46,18 +46,7 @@ fn wrk_counts_as_weft_counts() -> Result<()> {
         // The receiver is not optimised: what waits for it must have room.
         let (weft, metrics) = with_metrics(scene, "batch:\n  queue_bytes: 256MiB\n")?;
         let url = format!("{}/{}", server.url(), scene.tag);
-        let output = wrk(&scene.workloads)
-            .args(["-t1", &format!("-c{CONNECTIONS}"), "-d1s", &url])
-            .output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let requests: usize = said
-            .lines()
-            .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
-            .with_context(|| format!("wrk said {said}"))?;
-        ensure!(
-            !said.contains("Socket errors") && !said.contains("Non-2xx"),
-            "{said}"
-        );
+        let requests = scene.wrk(CONNECTIONS, &url)?;
         metrics.balanced()?;
         let servers = scene.finish(weft)?.servers().len();
         // wrk leaves its last requests unanswered or uncounted.
