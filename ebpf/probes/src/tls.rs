@@ -200,11 +200,12 @@ fn finish(call: &TlsCall, moved: u32, thread: &mut TlsThread) -> bool {
         session.data_flags = call.data_flags;
     }
     let is_go = call.flags & u32::from(SiteFlags::GO) != 0;
-    if call.socket == 0 && session.socket == 0 {
-        if !writes {
-            proof::took_in(thread, session, &key, call, moved);
-        } else if !is_go {
+    // A goroutine may have changed its thread since it received: in Go, only its own calls prove.
+    if !is_go && call.socket == 0 && session.socket == 0 {
+        if writes {
             proof::wrote(thread, call.object, moved);
+        } else {
+            proof::took_in(thread, session, &key, call, moved);
         }
     }
     if moved == 0 {

@@ -391,11 +391,7 @@ pub(super) fn took_in(
         if holder != 0 && holder != key.object {
             let _gone = SESSIONS.remove(self::key(holder, key.tgid));
         }
-        session.flags |= SessionFlags::TX_SEQ;
-        // Go read it in the handshake, and reads the socket in its calls from now on.
-        if session.flags & SessionFlags::READS_SOCKET == 0 {
-            session.flags |= SessionFlags::FROM_MEMORY;
-        }
+        session.flags |= SessionFlags::TX_SEQ | SessionFlags::FROM_MEMORY;
         session::bind(session, socket, 0, 0);
     }
 }
