@@ -5,7 +5,9 @@
 #[cfg(test)]
 mod corpus;
 pub mod detect;
+pub mod grpc;
 pub mod http1;
+pub mod http2;
 mod stream;
 pub mod trace_context;
 
