@@ -1,7 +1,16 @@
 //! HTTP/2 (RFC 9113) from one direction of a connection, with gaps.
 
+mod block;
+mod frame;
+mod guess;
+mod hpack;
 mod parser;
+mod reading;
 mod sniff;
+#[cfg(test)]
+mod tests;
+#[cfg(any(test, feature = "fuzz"))]
+mod transcript;
 
 use bytes::Bytes;
 
@@ -41,13 +50,15 @@ pub trait Conversation {
         let _ = (stream, piece);
     }
 
-    /// A DATA frame is over; `bytes` of it were no padding.
-    fn data(&mut self, stream: u32, bytes: u64, ends: Ends, end: u64);
+    /// A DATA frame is over; `bytes` of it were no padding. `None`: how many of them are padding
+    /// was not seen, and some that were told to be payload may have been none. `end` is the offset
+    /// behind the last of those bytes.
+    fn data(&mut self, stream: u32, bytes: Option<u64>, ends: Ends, end: u64);
 
-    /// RST_STREAM; `at`: offset of the frame's first byte, here and below.
-    fn reset(&mut self, stream: u32, code: u32, at: u64);
+    /// RST_STREAM; `code`: if it was seen. `at`: offset of the frame's first byte, here and below.
+    fn reset(&mut self, stream: u32, code: Option<u32>, at: u64);
 
-    /// GOAWAY: no stream above `last_stream` was or will be processed.
+    /// GOAWAY: no stream above `last_stream` was or will be processed. Not told when a gap hides it.
     fn go_away(&mut self, last_stream: u32, code: u32, at: u64);
 
     /// PUSH_PROMISE: the server will answer on stream `promised` a request that nobody sent.
@@ -68,6 +79,12 @@ pub enum Ends {
     /// It is the stream's last of this direction.
     Stream,
     No,
+}
+
+impl Ends {
+    fn of(ends: bool) -> Self {
+        if ends { Self::Stream } else { Self::No }
+    }
 }
 
 /// The fields of a block that anyone asked for; the values are slices of one buffer.
