@@ -62,7 +62,7 @@ impl Collector {
     /// Takes a field whose value comes in two parts.
     pub(super) fn field(&mut self, label: Label, first: &[u8], second: &[u8]) {
         if !label.is_kept() {
-            self.judge(label);
+            self.unknown(label);
             return;
         }
         let start = self.begin();
@@ -71,7 +71,7 @@ impl Collector {
         self.end(label, start);
     }
 
-    /// Takes a field whose name or value is not known.
+    /// Takes a field whose name or value is not known. It counts if anyone might have asked for it.
     pub(super) fn unknown(&mut self, label: Label) {
         self.judge(label);
         if label.is_kept() || label.field == Field::Unknown {

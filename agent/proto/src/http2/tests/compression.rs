@@ -1,7 +1,7 @@
 //! Field blocks: the examples of RFC 7541 appendix C, and rules that they do not touch.
 
-use super::super::block::Collector;
-use super::super::hpack::Decoder;
+use super::super::transcript::describe;
+use super::blocks::Blocks;
 use super::*;
 
 /// Decodes blocks one after the other with one table.
@@ -9,20 +9,11 @@ use super::*;
 fn check_blocks(wanted: &[&str], blocks: &[&str], expected: &[&str]) {
     let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
     for longest in [usize::MAX, 1] {
-        let (mut decoder, mut fields) = (Decoder::new(), Collector::default());
+        let mut table = Blocks::new(&wanted);
         for (block, expected) in blocks.iter().zip(expected) {
-            let bytes = hex(block);
-            let result = bytes
-                .chunks(longest)
-                .try_for_each(|piece| decoder.bytes(piece, &wanted, &mut fields))
-                .and_then(|()| decoder.end());
-            let said = match result {
-                Ok(()) => super::super::transcript::describe(&fields.finish()),
-                Err(error) => {
-                    decoder.forget();
-                    fields.clear();
-                    format!(" {error:?}")
-                }
+            let said = match table.decode_in(&hex(block), longest) {
+                Ok(block) => describe(&block),
+                Err(error) => format!(" {error:?}"),
             };
             assert_eq!(said.trim_start(), *expected, "{block}");
         }

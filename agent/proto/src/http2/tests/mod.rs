@@ -1,6 +1,9 @@
+mod blocks;
 mod compression;
+mod differential;
 mod frames;
 mod joined;
+mod stories;
 
 use super::transcript::Transcript;
 use super::{PREFACE, Parser, Sender, Start};
