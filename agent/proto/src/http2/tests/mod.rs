@@ -3,6 +3,7 @@ mod compression;
 mod differential;
 mod frames;
 mod joined;
+mod losses;
 mod stories;
 
 use super::transcript::Transcript;
