@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod corpus;
 pub mod detect;
+#[cfg(any(test, feature = "fuzz"))]
+mod dice;
 pub mod grpc;
 pub mod http1;
 pub mod http2;

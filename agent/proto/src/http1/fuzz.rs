@@ -3,6 +3,7 @@
 use super::transcript::Transcript;
 use super::{MAX_ALLOCATED, Parser, Request, Response, Side, Start, Wanted};
 use crate::Piece;
+use crate::dice::Dice;
 
 pub fn fuzz_requests(input: &[u8]) {
     any_split_says_the_same::<Request>(input);
@@ -86,23 +87,4 @@ fn fresh<S: Side>() -> Parser<S> {
 
 fn wanted() -> Wanted {
     Wanted(["x-id".to_owned(), "host".to_owned()].into())
-}
-
-/// Chance that depends on nothing but the input.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: &[u8]) -> Self {
-        Self(seed.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        }))
-    }
-
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % sides
-    }
 }

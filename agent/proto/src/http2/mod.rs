@@ -2,6 +2,8 @@
 
 mod block;
 mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod guess;
 mod hpack;
 mod parser;

@@ -309,7 +309,7 @@ fn padded(kind: u8, flags: u8, stream: u32, payload: &[u8], padding: Option<u8>)
 fn pieces<'a>(stream: &'a [u8], cuts: &[Cut]) -> Vec<(Piece<'a>, bool)> {
     let mut places: Vec<_> = cuts
         .iter()
-        .map(|cut| (usize::from(cut.at) * stream.len() >> 16, cut.end_of_call))
+        .map(|cut| ((usize::from(cut.at) * stream.len()) >> 16, cut.end_of_call))
         .collect();
     places.sort_unstable();
     places.push((stream.len(), true));

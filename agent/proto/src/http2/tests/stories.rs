@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::blocks::Blocks;
 use super::*;
 
+/// A block as it is sent, and its fields.
+type Case = (Vec<u8>, Vec<(String, Bytes)>);
+
 #[test]
 fn stories() {
     let mut stories = 0;
@@ -52,7 +55,7 @@ fn check_story(path: &Path) {
 }
 
 /// What is told without knowing what came before is right, and what is not is counted.
-fn check_joined(cases: &[(Vec<u8>, Vec<(String, Bytes)>)], names: &[String], path: &Path) {
+fn check_joined(cases: &[Case], names: &[String], path: &Path) {
     let mut blocks = Blocks::new(names);
     blocks.decoder.forget();
     for (wire, fields) in cases {
@@ -77,7 +80,7 @@ fn told(chosen: &[(u16, Bytes)], names: &[String]) -> Vec<(String, Bytes)> {
         .collect()
 }
 
-fn case(case: &Value) -> (Vec<u8>, Vec<(String, Bytes)>) {
+fn case(case: &Value) -> Case {
     let fields = case["headers"].as_array().expect("fields").iter();
     let fields = fields.flat_map(|field| field.as_object().expect("a field"));
     let fields = fields.map(|(name, value)| {
