@@ -7,7 +7,8 @@
 //! - `SSL_peek` has one, that it should not have been called (for QUIC), and then calls
 //!   `ssl_read_impl`, which has *uninitialized* and *handshake failure*;
 //! - `SSL_read` calls `SSL_peek`, which compilers copy into it, so two functions are alike down to
-//!   the line; of these `SSL_read` takes what it read from the buffer: it alone writes to memory.
+//!   the line, or one is left if the program never peeks; `SSL_read` takes what it read from the
+//!   buffer: it alone writes to memory.
 
 mod errors;
 #[cfg(test)]
@@ -18,8 +19,8 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use crate::code::{Graph, Inner, Limits, inner, sites, stores};
-use crate::elf::{Frames, Image, Symbols};
+use crate::code::{Extents, Graph, Limits, inners, sites, stores};
+use crate::elf::{Image, Symbols};
 use crate::named::{Declared, Returned};
 use crate::{Direction, Finder, Finding, Function, Library, Problem, Register, Stack};
 use errors::{Error, errors, references};
@@ -67,10 +68,11 @@ fn find(image: &Image<'_>, symbols: &Symbols<'_>) -> Vec<Library> {
     let Some(source) = source(image) else {
         return Vec::new();
     };
-    let (functions, why) = match Frames::read(image) {
-        Some(frames) => recognise(image, &reporting(image, &frames, source)),
-        None => (Vec::new(), vec!["the file has no table of functions"]),
-    };
+    let reporting = reporting(image, source);
+    if reporting.iter().all(|function| function.errors.is_empty()) {
+        return Vec::new();
+    }
+    let (functions, why) = recognise(image, &reporting);
     let id = image.build_id_text();
     let problems = why
         .into_iter()
@@ -105,13 +107,15 @@ fn source(image: &Image<'_>) -> Option<u64> {
     })
 }
 
-fn reporting(image: &Image<'_>, frames: &Frames<'_>, source: u64) -> Vec<Reporting> {
+fn reporting(image: &Image<'_>, source: u64) -> Vec<Reporting> {
+    let references = references(image, source);
+    let extents = Extents::around(image, &references);
     let mut ranges: BTreeMap<u64, Range<u64>> = BTreeMap::new();
-    for reference in references(image, source) {
+    for reference in references {
         if ranges.len() == MAX_FUNCTIONS {
             break;
         }
-        if let Some(range) = frames.around(image, reference) {
+        if let Some(range) = extents.range(image, reference) {
             ranges.insert(range.start, range);
         }
     }
@@ -164,18 +168,18 @@ fn read<'r>(image: &Image<'_>, all: &'r [Reporting]) -> Option<&'r Reporting> {
             let [error] = function.errors[..] else {
                 return false;
             };
-            error.reason == SHOULD_NOT_HAVE_BEEN_CALLED
-                && function.inner(image).is_some_and(|inner| {
-                    inner.arguments[0] == Some(Register::Rdi)
-                        && all.iter().any(|within| within.is_read_impl(inner.address))
-                })
+            error.reason == SHOULD_NOT_HAVE_BEEN_CALLED && function.read_impl(image, all).is_some()
         })
         .collect();
-    let [one, other] = peeks[..] else {
-        return None;
-    };
-    if one.errors != other.errors || one.inner(image)?.address != other.inner(image)?.address {
-        return None;
+    match peeks[..] {
+        [_] => {}
+        [one, other] => {
+            let same = one.read_impl(image, all) == other.read_impl(image, all);
+            if one.errors != other.errors || !same {
+                return None;
+            }
+        }
+        _ => return None,
     }
     only(peeks.into_iter().filter(|function| {
         stores(
@@ -205,12 +209,14 @@ impl Reporting {
             && !self.has(BAD_LENGTH)
     }
 
-    fn inner(&self, image: &Image<'_>) -> Option<Inner> {
-        let bytes = self.range.end - self.range.start;
-        inner(&Graph::read(
-            image,
-            self.range.start,
-            Limits::from_size(bytes),
-        )?)
+    /// The address of `ssl_read_impl`, if the function hands its session to it.
+    fn read_impl(&self, image: &Image<'_>, all: &[Self]) -> Option<u64> {
+        let limits = Limits::from_size(self.range.end - self.range.start);
+        let graph = Graph::read(image, self.range.start, limits)?;
+        let called = inners(&graph).into_iter().find(|inner| {
+            inner.arguments[0] == Some(Register::Rdi)
+                && all.iter().any(|within| within.is_read_impl(inner.address))
+        })?;
+        Some(called.address)
     }
 }

@@ -2,6 +2,7 @@
 
 mod class;
 mod entry;
+mod extents;
 mod graph;
 mod inner;
 mod returns;
@@ -14,8 +15,9 @@ use crate::elf::Image;
 use crate::{Class, Register, Return, Site};
 
 pub(crate) use class::class;
+pub(crate) use extents::Extents;
 pub(crate) use graph::{Graph, Kind, Limits, Node, Proof};
-pub(crate) use inner::{Inner, inner};
+pub(crate) use inner::{inner, inners};
 pub(crate) use sweep::{calls, instructions, pointers, stores};
 pub(crate) use values::{ALL, Registers, Width, general};
 

@@ -5,19 +5,17 @@
 //! `CommonState::take_received_plaintext`, once for each record that was decrypted, and
 //! `CommonState::buffer_plaintext`, once for each write. Their first argument is the same object.
 
-mod extents;
 mod facts;
 mod layout;
 mod stripped;
 
 use memchr::memmem;
 
-use crate::code::{ARGUMENTS, Limits, sites};
+use crate::code::{ARGUMENTS, Extents, Limits, sites};
 use crate::elf::{Image, Symbol, Symbols};
 use crate::{
     Arguments, Direction, Finder, Finding, Function, Library, Outcome, Problem, Return, Site, Stack,
 };
-use extents::Extents;
 use facts::Facts;
 use layout::{CHUNKS, Layout, PAYLOAD};
 use stripped::{Buffered, Received, Taken};

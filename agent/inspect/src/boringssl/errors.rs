@@ -65,6 +65,8 @@ pub(super) fn errors(image: &Image<'_>, function: &Range<u64>, source: u64) -> V
     for instruction in instructions(image, function.start, function.end - function.start) {
         if instruction.is_call_near() {
             errors.extend(passed.error(source));
+        } else if instruction.is_jmp_short_or_near() {
+            errors.extend(passed.joined(image, instruction.near_branch_target(), source));
         }
         if instruction.flow_control() == iced_x86::FlowControl::Next {
             passed.read(&instruction);
@@ -76,7 +78,7 @@ pub(super) fn errors(image: &Image<'_>, function: &Range<u64>, source: u64) -> V
 }
 
 /// Constants in the registers of arguments.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Passed {
     library: Option<u64>,
     reason: Option<u64>,
@@ -102,6 +104,21 @@ impl Passed {
             Name::R8 => self.line = Some(value),
             _ => {}
         }
+    }
+
+    /// Compilers let errors of one function share the end of the code that reports them.
+    fn joined(mut self, image: &Image<'_>, target: u64, source: u64) -> Option<Error> {
+        const MAX_BYTES: u64 = 32;
+        for instruction in instructions(image, target, MAX_BYTES) {
+            if instruction.is_call_near() {
+                return self.error(source);
+            }
+            if instruction.flow_control() != iced_x86::FlowControl::Next {
+                return None;
+            }
+            self.read(&instruction);
+        }
+        None
     }
 
     fn error(&self, source: u64) -> Option<Error> {

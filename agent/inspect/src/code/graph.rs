@@ -115,4 +115,8 @@ impl Limits {
             bytes: (bytes > 0).then_some(bytes),
         }
     }
+
+    pub(crate) fn bytes(self) -> Option<u64> {
+        self.bytes
+    }
 }

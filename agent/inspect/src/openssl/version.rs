@@ -1,10 +1,11 @@
 //! Which of the family it is, and how old.
 
+use iced_x86::Code;
 use object::LittleEndian;
 use object::read::elf::{SectionHeader as _, SectionTable};
 
 use crate::Stack;
-use crate::code::pointers;
+use crate::code::{instructions, pointers};
 use crate::elf::{Header, Image, Symbol, Symbols, name_at};
 
 /// Functions that return the name of the library, the newer first.
@@ -39,11 +40,25 @@ pub(super) fn tell(image: &Image<'_>, symbols: &Symbols<'_>) -> (Stack, Option<S
 /// `OpenSSL 3.0.19 27 Jan 2026`: the library's name and version.
 fn names_itself<'a>(image: &Image<'a>, symbol: Symbol<'_>) -> Option<(&'a str, &'a str)> {
     pointers(image, symbol.address, symbol.bytes)
+        .chain(first_of_table(image, symbol))
         .filter_map(|pointer| image.string(pointer, 128))
         .find_map(|text| {
             let mut words = text.split(' ');
             let name = words.next().filter(|name| name.ends_with("SSL"))?;
             Some((name, words.next().unwrap_or_default()))
+        })
+}
+
+/// Compilers make a table of the strings it chooses from, the version first.
+fn first_of_table(image: &Image<'_>, symbol: Symbol<'_>) -> Option<u64> {
+    instructions(image, symbol.address, symbol.bytes)
+        .filter(|instruction| {
+            let scale = instruction.memory_index_scale() as usize;
+            instruction.code() == Code::Mov_r64_rm64 && scale == size_of::<u64>()
+        })
+        .find_map(|instruction| {
+            let table = image.data(instruction.memory_displacement64())?;
+            Some(u64::from_le_bytes(*table.first_chunk()?))
         })
 }
 

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use iced_x86::{Code, Instruction, InstructionInfoFactory, OpAccess, OpKind, Register as Name};
 
-use super::extents::Extents;
 use crate::Register;
-use crate::code::{ALL, ARGUMENTS, Graph, Kind, Limits, Node, general};
+use crate::code::{ALL, ARGUMENTS, Extents, Graph, Kind, Limits, Node, general};
 use crate::elf::Image;
 
 /// Arguments that are followed.

@@ -1,8 +1,8 @@
 //! Whether objects of rustls and of Rust's library are laid out as we know them, as code shows that
 //! reads them.
 
-use super::extents::Extents;
 use super::facts::{Facts, Pointer};
+use crate::code::Extents;
 use crate::elf::Image;
 
 /// Words that are read of an argument.

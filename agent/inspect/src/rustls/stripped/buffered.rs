@@ -12,8 +12,8 @@ use std::ops::Range;
 use memchr::memmem;
 
 use super::{Appended, Candidate, callers, code, connection, passed};
+use crate::code::Extents;
 use crate::elf::Image;
-use crate::rustls::extents::Extents;
 use crate::rustls::facts::{Facts, Pointer};
 use crate::rustls::layout::{CHUNKS, Vectors, is_read};
 

@@ -8,9 +8,8 @@ use std::ops::Range;
 use memchr::memmem;
 
 use super::{Appended, Candidate, callers, code};
-use crate::code::{Kind, Proof};
+use crate::code::{Extents, Kind, Proof};
 use crate::elf::Image;
-use crate::rustls::extents::Extents;
 use crate::rustls::facts::{Facts, OF_CONTEXT, Pointer, Traced};
 use crate::rustls::layout::{Layout, PAYLOAD, is_read};
 use crate::{Class, Register};

@@ -15,14 +15,14 @@ const MAX_CALLED: usize = 1 << 16;
 
 /// Programs that do not unwind their stack when they panic have no table of functions. There a
 /// function begins where another calls it, and ends where the next one that is called begins.
-pub(super) enum Extents<'a> {
+pub(crate) enum Extents<'a> {
     Table(Frames<'a>),
     Called(BTreeSet<u64>),
 }
 
 impl<'a> Extents<'a> {
     /// Enough to tell of the functions that these addresses lie in.
-    pub(super) fn around(image: &Image<'a>, addresses: &[u64]) -> Self {
+    pub(crate) fn around(image: &Image<'a>, addresses: &[u64]) -> Self {
         match Frames::read(image) {
             Some(frames) => Self::Table(frames),
             None => Self::Called(called(image, addresses)),
@@ -30,12 +30,12 @@ impl<'a> Extents<'a> {
     }
 
     /// What is known without a look at the code.
-    pub(super) fn told(image: &Image<'a>) -> Self {
+    pub(crate) fn told(image: &Image<'a>) -> Self {
         Frames::read(image).map_or(Self::Called(BTreeSet::new()), Self::Table)
     }
 
     /// The start of the function that this address lies in.
-    pub(super) fn start(&self, image: &Image<'_>, address: u64) -> Option<u64> {
+    pub(crate) fn start(&self, image: &Image<'_>, address: u64) -> Option<u64> {
         let start = match self {
             Self::Table(frames) => {
                 let range = frames.around(image, address)?;
@@ -49,7 +49,22 @@ impl<'a> Extents<'a> {
         (address - start < MAX_FUNCTION_BYTES).then_some(start)
     }
 
-    pub(super) fn limits(&self, image: &Image<'_>, start: u64) -> Limits {
+    /// The function, or the part of one, that this address lies in; however long it is.
+    pub(crate) fn range(&self, image: &Image<'_>, address: u64) -> Option<Range<u64>> {
+        if let Self::Table(frames) = self {
+            return frames.around(image, address);
+        }
+        let start = self.start(image, address)?;
+        let end = start
+            + self
+                .limits(image, start)
+                .bytes()
+                .unwrap_or(MAX_FUNCTION_BYTES);
+        let end = padded(image, address..end).unwrap_or(end);
+        Some(start..end)
+    }
+
+    pub(crate) fn limits(&self, image: &Image<'_>, start: u64) -> Limits {
         let end = match self {
             Self::Table(frames) => frames.around(image, start).map(|range| range.end),
             Self::Called(called) => called.range(start.saturating_add(1)..).next().copied(),
@@ -104,6 +119,23 @@ fn begins(image: &Image<'_>, start: u64) -> bool {
         (_, 0xc3 | 0xcc | 0x90) => true,
         _ => false,
     }
+}
+
+/// Where the first function begins before which room was left: what is called by its address alone is
+/// not among those that are called.
+fn padded(image: &Image<'_>, within: Range<u64>) -> Option<u64> {
+    const ALIGNMENT: u64 = 16;
+    /// `int3`: nothing goes on there.
+    const PADDING: [u8; 2] = [0xcc; 2];
+    let mut at = within.start.checked_next_multiple_of(ALIGNMENT)?;
+    while at < within.end {
+        let before = image.code(at.checked_sub(PADDING.len() as u64)?)?;
+        if before.starts_with(&PADDING) {
+            return Some(at);
+        }
+        at = at.checked_add(ALIGNMENT)?;
+    }
+    None
 }
 
 /// What lies around them, sorted, none touching another.
