@@ -72,6 +72,9 @@ pub struct Hint {
     /// Bytes before this stream offset need not be captured; 0 says nothing.
     pub rx_skip_to: u64,
     pub tx_skip_to: u64,
+    /// With [`Stage::Frames`]: stream offset at which a frame begins; 0 says nothing.
+    pub rx_frame_at: u64,
+    pub tx_frame_at: u64,
 }
 
 /// How far a connection is recognised.
@@ -84,6 +87,7 @@ pub struct Hint {
 ///                              looks like HTTP / hint
 ///
 ///   Fresh, Sniff ───▶ Secure: a TLS call moves bytes on it, or hint
+///   Fresh, Sniff, Follow ───▶ Frames: begins like HTTP/2, or hint
 /// ```
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +104,8 @@ pub enum Stage {
     Unselected = 5,
     /// TLS: nothing of the socket's own bytes travels, but its calls are looked at for the sessions.
     Secure = 6,
+    /// HTTP/2: all travels but the payload of long DATA frames.
+    Frames = 7,
 }
 
 /// State kept in socket storage: born and gone with the socket.
@@ -140,4 +146,26 @@ pub struct Half {
     /// Bytes that may still be captured before the next message begins.
     pub budget: u32,
     pub skip_to: u64,
+    /// With [`Stage::Frames`]: the frame that the byte at `offset` stands in.
+    pub frame: Frame,
 }
+
+/// Where a direction of HTTP/2 stands in its frames (RFC 9113 §4.1).
+///
+/// ```text
+///  length (24) │ type (8) │ flags (8) │ stream (32) │ payload ...
+///  ◀────── `length_and_type` ──────▶
+/// ```
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// 1: the rest is valid.
+    pub known: u32,
+    /// Bytes of the frame's header that have crossed, up to [`FRAME_HEADER_BYTES`].
+    pub header: u32,
+    pub length_and_type: u32,
+    /// Bytes of the payload that have not crossed.
+    pub left: u32,
+}
+
+pub const FRAME_HEADER_BYTES: u32 = 9;

@@ -12,7 +12,10 @@ mod counter;
 mod record;
 mod tls;
 
-pub use control::{Connection, Control, Half, Hint, Mode, Stage, TlsProbes, Verdict, Wake};
+pub use control::{
+    Connection, Control, FRAME_HEADER_BYTES, Frame, Half, Hint, Mode, Stage, TlsProbes, Verdict,
+    Wake,
+};
 pub use counter::Counter;
 pub use record::{
     CloseRecord, DATA_CLASSES, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags,
@@ -24,4 +27,4 @@ pub use tls::{
 };
 
 /// Raised by every change of a layout in this crate.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

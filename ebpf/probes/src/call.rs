@@ -14,6 +14,7 @@ use crate::{
     caller::{self, Buffers},
     connection::{self, Judged, RCV_SHUTDOWN},
     emit::{self, Piece},
+    frames,
     kernel::{self, ABSENT, load},
     maps::{CONTROL, HINTS, count},
     sniff::{self, Start},
@@ -33,8 +34,10 @@ const RESPONSE_BYTES: u32 = 8 << 10;
 const CONTINUATION_BYTES: u32 = 4 << 10;
 /// Bytes captured in one direction from one message start to the next.
 const MESSAGE_BUDGET: u32 = 64 << 10;
-/// On a connection that sniffs, one call in this many plus one looks for a hint.
-const SNIFF_HINT_MASK: u32 = 15;
+/// On a connection of which nothing new is expected, one call in this many plus one looks for a hint.
+const RARE_HINT_MASK: u32 = 15;
+/// Bytes that travel each way of a connection that may turn out to be HTTP/2.
+const HEADERS_BUDGET: u32 = 16 << 10;
 /// `Connection::announced`, second bit: the sampler left the request in hand out.
 const ANNOUNCED: u32 = 1;
 const SAMPLED_OUT: u32 = 2;
@@ -184,6 +187,10 @@ pub(crate) fn advance(half: &mut Half, moved: u32, is_tcp: bool, end: u32) -> (u
     let seq = end.wrapping_sub(moved);
     // What the hooks did not see (a missed hook, zero-copy receive) shows as a jump.
     let jump = i64::from(seq.wrapping_sub(half.seq) as i32);
+    if jump != 0 {
+        // Backwards, it passes more than any frame has.
+        frames::pass(&mut half.frame, jump as u32);
+    }
     let offset = half.offset.wrapping_add(jump as u64);
     half.offset = offset.wrapping_add(u64::from(moved));
     half.seq = end;
@@ -217,13 +224,43 @@ pub(crate) fn data(
     control: &Control,
 ) {
     let receives = call.direction as u8 == Direction::Rx as u8;
-    let start = sniff::start(source.first);
-    if start == Start::Other {
-        take_hint(state);
+    let mut start = if state.stage == Stage::Frames as u32 {
+        Start::Other
+    } else {
+        sniff::start(source.first)
+    };
+    if start != Start::Request && start != Start::Response {
+        take_hint(state, call);
+    }
+    if start == Start::Preface || (start == Start::Settings && call.offset == 0) {
+        state.stage = Stage::Frames as u32;
+        frames::begin(state, call.direction, start == Start::Preface);
+    }
+    if state.stage == Stage::Sniff as u32 && start == Start::Headers {
+        state.stage = Stage::Fresh as u32;
+        state.rx.budget = HEADERS_BUDGET;
+        state.tx.budget = HEADERS_BUDGET;
+    }
+    if start != Start::Request && start != Start::Response {
+        start = Start::Other;
     }
     let stage = state.stage;
     if stage == Stage::Muted as u32 || (stage == Stage::Sniff as u32 && start == Start::Other) {
         return count(Counter::CallsMuted);
+    }
+    if stage == Stage::Frames as u32 {
+        let half = if receives {
+            &mut state.rx
+        } else {
+            &mut state.tx
+        };
+        let flags = if half.frame.known == 0 {
+            DataFlags::UNKNOWN
+        } else {
+            0
+        };
+        let piece = piece(call, state.cookie, flags);
+        return frames::call(desk, call, piece, source, half);
     }
     if start != Start::Other {
         state.stage = Stage::Follow as u32;
@@ -278,11 +315,22 @@ pub(crate) fn data(
         limit
     };
     half.budget -= wanted;
-    let mut flags = call.flags | if unknown { DataFlags::UNKNOWN } else { 0 };
+    let flags = if unknown { DataFlags::UNKNOWN } else { 0 };
+    let mut piece = piece(call, state.cookie, flags);
+    if source.missing == Missing::None as u32 {
+        return walk(desk, piece, source, wanted, skip as u32);
+    }
+    missing(&mut piece, source);
+}
+
+/// The record of a whole call.
+#[inline(always)]
+fn piece(call: &Call, cookie: u64, flags: u16) -> Piece {
+    let mut flags = call.flags | flags;
     if !call.sk.is_null() {
         flags |= epoll(call.sk);
     }
-    let mut piece = Piece {
+    Piece {
         record: DataRecord {
             header: emit::header(
                 RecordKind::Data,
@@ -292,7 +340,7 @@ pub(crate) fn data(
                 call.tid,
                 call.time_ns,
             ),
-            cookie: state.cookie,
+            cookie,
             offset: call.offset,
             len: call.moved,
             seq: call.seq,
@@ -302,10 +350,12 @@ pub(crate) fn data(
             cipher_len: call.cipher_len,
         },
         address: 0,
-    };
-    if source.missing == Missing::None as u32 {
-        return walk(desk, piece, source, wanted, skip as u32);
     }
+}
+
+/// A record of a call whose bytes are not known.
+#[inline(always)]
+pub(crate) fn missing(piece: &mut Piece, source: Source) {
     piece.record.missing = source.missing as u8;
     piece.record.header.flags |= DataFlags::CALL_START | DataFlags::CALL_END;
     let counter = if source.missing == Missing::IoUring as u32 {
@@ -320,7 +370,7 @@ pub(crate) fn data(
         Counter::MissingNoBuffer
     };
     count(counter);
-    let written = emit::data(&mut piece);
+    let written = emit::data(piece);
     count(if written {
         Counter::CallsRecorded
     } else {
@@ -328,12 +378,13 @@ pub(crate) fn data(
     });
 }
 
-/// Takes in what the agent has said of this connection since. On a connection that only sniffs, it
-/// is enough to look now and then.
+/// Takes in what the agent has said of this connection since. On a connection that only sniffs, and
+/// on one that is in step with its frames, it is enough to look now and then.
 #[inline(never)]
-fn take_hint(state: &mut Connection) {
+fn take_hint(state: &mut Connection, call: &Call) {
     state.calls = state.calls.wrapping_add(1);
-    if state.stage == Stage::Sniff as u32 && state.calls & SNIFF_HINT_MASK != 0 {
+    let in_step = state.stage == Stage::Frames as u32 && state.rx.frame.known & state.tx.frame.known != 0;
+    if (state.stage == Stage::Sniff as u32 || in_step) && state.calls & RARE_HINT_MASK != 0 {
         return;
     }
     let cookie = state.cookie;
@@ -350,6 +401,13 @@ fn take_hint(state: &mut Connection) {
     if hint.tx_skip_to > state.tx.skip_to {
         state.tx.skip_to = hint.tx_skip_to;
     }
+    // The call in hand has moved its own direction on already.
+    let (rx_at, tx_at) = match call.direction {
+        Direction::Rx => (call.offset, state.tx.offset),
+        Direction::Tx => (state.rx.offset, call.offset),
+    };
+    frames::step_in(&mut state.rx.frame, hint.rx_frame_at, rx_at);
+    frames::step_in(&mut state.tx.frame, hint.tx_frame_at, tx_at);
     let _gone = HINTS.remove(cookie);
 }
 

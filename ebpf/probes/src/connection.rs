@@ -148,6 +148,8 @@ pub(crate) fn judge(sk: *const c_void, state: &mut Connection, control: &Control
         state.stage = if own { Stage::Muted } else { Stage::Fresh } as u32;
         state.rx.budget = FRESH_BUDGET;
         state.tx.budget = FRESH_BUDGET;
+        state.rx.frame.known = 0;
+        state.tx.frame.known = 0;
     }
     if state.announced == 0 {
         let fresh = begin(state, call);

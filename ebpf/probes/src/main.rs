@@ -8,6 +8,7 @@ mod call;
 mod caller;
 mod connection;
 mod emit;
+mod frames;
 mod hooks;
 mod kernel;
 mod maps;

@@ -1,11 +1,23 @@
-//! A guess from eight bytes whether a call begins an HTTP/1 message. The agent's detector decides.
+//! A guess from eight bytes whether a call begins an HTTP/1 message or HTTP/2 frames. The agent's
+//! detector decides.
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
     Request,
     Response,
+    /// A client's connection preface of HTTP/2.
+    Preface,
+    /// A SETTINGS frame: the first that a server of HTTP/2 sends.
+    Settings,
+    /// A HEADERS frame.
+    Headers,
     Other,
 }
+
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+/// END_STREAM, END_HEADERS, PADDED, PRIORITY.
+const HEADERS_FLAGS: u8 = 0x2d;
 
 const fn word(text: [u8; 4]) -> u32 {
     u32::from_ne_bytes(text)
@@ -36,6 +48,24 @@ pub(crate) fn start(first: u64) -> Start {
         || low == word(*b"PROP");
     if request {
         Start::Request
+    } else if first == u64::from_ne_bytes(*b"PRI * HT") {
+        Start::Preface
+    } else {
+        frame(bytes)
+    }
+}
+
+/// By the frame's header (RFC 9113 §4.1), of which the last byte is not seen.
+#[inline(always)]
+fn frame(bytes: [u8; 8]) -> Start {
+    let [high, _, low, kind, flags, stream @ ..] = bytes;
+    if high != 0 || low == 0 {
+        return Start::Other;
+    }
+    if kind == SETTINGS && flags == 0 && stream == [0; 3] {
+        Start::Settings
+    } else if kind == HEADERS && flags & !HEADERS_FLAGS == 0 && stream[0] & 0x80 == 0 {
+        Start::Headers
     } else {
         Start::Other
     }

@@ -3,7 +3,7 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{Global, helpers::bpf_loop};
-use weft_abi::{Counter, DataFlags, Missing, TAIL_BYTES};
+use weft_abi::{Counter, DataFlags, Frame, Missing, TAIL_BYTES};
 
 use crate::{
     caller::{self, Buffers, IoVec},
@@ -20,7 +20,7 @@ const MAX_STEPS: u32 = 256;
 /// The same where the kernel has no `bpf_loop` and the steps are unrolled.
 const UNROLLED_STEPS: u32 = 2;
 /// Largest payload of one record.
-const MAX_PIECE: u32 = 4096;
+pub(crate) const MAX_PIECE: u32 = 4096;
 
 /// 1: the kernel has `bpf_loop` (Linux 5.17).
 #[unsafe(no_mangle)]
@@ -60,7 +60,7 @@ pub(crate) struct Source {
 /// offset and sequence number move along.
 pub(crate) struct Walk {
     source: Source,
-    piece: Piece,
+    pub(crate) piece: Piece,
     /// Flags that all records of the call share.
     flags: u16,
     /// No record of this call has been written yet.
@@ -69,18 +69,24 @@ pub(crate) struct Walk {
     vector: u64,
     vectors: u32,
     /// The segment in hand.
-    segment: u64,
-    segment_left: u32,
+    pub(crate) segment: u64,
+    pub(crate) segment_left: u32,
     /// Bytes of the call not accounted for yet.
-    left: u32,
+    pub(crate) left: u32,
     /// Bytes that may still be captured.
     wanted: u32,
     /// Bytes at the call's beginning that the agent does not need.
     skip: u32,
+    /// Of the segment in hand, bytes that have been looked at and go into the next record.
+    pub(crate) run: u32,
+    pub(crate) frame: Frame,
 }
 
+/// One step of a walk; its result 1 ends it.
+pub(crate) type Step = unsafe extern "C" fn(u64, *mut u32) -> u64;
+
 #[inline(always)]
-fn at(desk: u32) -> Option<&'static mut Walk> {
+pub(crate) fn at(desk: u32) -> Option<&'static mut Walk> {
     let walk = if desk == Desk::Plain as u32 {
         tls::walk()?
     } else {
@@ -116,9 +122,59 @@ pub(crate) fn source(desk: Desk, buffers: Buffers) -> Option<Source> {
 /// Records of one call. `skip`: bytes at its beginning that the agent does not need.
 #[inline(always)]
 pub(crate) fn walk(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: u32) {
-    let mut desk = desk as u32;
-    let Some(walk) = at(desk) else {
+    if !begin(desk, piece, source, wanted, skip, Frame::default()) {
         return;
+    }
+    if HAS_LOOP.load() != 0 {
+        return steps(desk, step, MAX_STEPS);
+    }
+    let mut desk = desk as u32;
+    for index in MAX_STEPS - UNROLLED_STEPS..MAX_STEPS {
+        // SAFETY: what `steps` passes.
+        if unsafe { step(u64::from(index), &raw mut desk) } != 0 {
+            break;
+        }
+    }
+}
+
+/// As [`walk`], for HTTP/2: its own steps decide what travels. Gives the frame that the stream stands
+/// in behind the call.
+#[inline(always)]
+pub(crate) fn walk_frames(
+    desk: Desk,
+    piece: Piece,
+    source: Source,
+    frame: Frame,
+    step: Step,
+    max_steps: u32,
+) -> Frame {
+    if !begin(desk, piece, source, 0, 0, frame) {
+        return Frame::default();
+    }
+    steps(desk, step, max_steps);
+    // SAFETY: as in `source`.
+    at(desk as u32).map_or(Frame::default(), |walk| unsafe {
+        ptr::read_volatile(&raw const walk.frame)
+    })
+}
+
+/// 1: calls can be walked in as many steps as it takes.
+#[inline(always)]
+pub(crate) fn has_loop() -> bool {
+    HAS_LOOP.load() != 0
+}
+
+#[inline(always)]
+fn begin(
+    desk: Desk,
+    piece: Piece,
+    source: Source,
+    wanted: u32,
+    skip: u32,
+    frame: Frame,
+) -> bool {
+    let Some(walk) = at(desk as u32) else {
+        return false;
     };
     let left = piece.record.len;
     let flat = source.vectors == 0;
@@ -134,26 +190,24 @@ pub(crate) fn walk(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: 
         wanted,
         skip,
         source,
+        run: 0,
+        frame,
     };
-    if HAS_LOOP.load() != 0 {
-        let callback: unsafe extern "C" fn(u64, *mut u32) -> u64 = step;
-        // SAFETY: the callback has the shape the helper wants, `desk` outlives the call.
-        unsafe {
-            bpf_loop(
-                MAX_STEPS,
-                callback as *mut c_void,
-                (&raw mut desk).cast(),
-                0,
-            )
-        };
-    } else {
-        for index in MAX_STEPS - UNROLLED_STEPS..MAX_STEPS {
-            // SAFETY: as above.
-            if unsafe { step(u64::from(index), &raw mut desk) } != 0 {
-                break;
-            }
-        }
-    }
+    true
+}
+
+#[inline(always)]
+fn steps(desk: Desk, step: Step, max_steps: u32) {
+    let mut desk = desk as u32;
+    // SAFETY: the callback has the shape the helper wants, `desk` outlives the call.
+    unsafe {
+        bpf_loop(
+            max_steps,
+            step as *mut c_void,
+            (&raw mut desk).cast(),
+            0,
+        )
+    };
 }
 
 /// One step of the walk; 1 ends it.
@@ -217,7 +271,7 @@ unsafe extern "C" fn step(index: u64, desk: *mut u32) -> u64 {
 
 /// Makes the segment in hand one with bytes that are wanted. `None`: the step was used up on that.
 #[inline(always)]
-fn segment(walk: &mut Walk) -> Option<Missing> {
+pub(crate) fn segment(walk: &mut Walk) -> Option<Missing> {
     if walk.segment_left == 0 {
         if walk.vectors == 0 {
             return Some(Missing::Vector);
@@ -255,7 +309,7 @@ fn segment(walk: &mut Walk) -> Option<Missing> {
 
 /// One record for all that is left, without bytes.
 #[inline(always)]
-fn rest(walk: &mut Walk, missing: Missing) {
+pub(crate) fn rest(walk: &mut Walk, missing: Missing) {
     count(if missing as u8 == Missing::Fault as u8 {
         Counter::MissingFault
     } else {
@@ -267,8 +321,9 @@ fn rest(walk: &mut Walk, missing: Missing) {
     write(walk, 0, left, 0);
 }
 
+/// One record of the next `cover` bytes of the segment in hand, the first `take` of which travel.
 #[inline(always)]
-fn write(walk: &mut Walk, take: u32, cover: u32, flags: u16) {
+pub(crate) fn write(walk: &mut Walk, take: u32, cover: u32, flags: u16) {
     let mut flags = walk.flags | flags | if walk.first { DataFlags::CALL_START } else { 0 };
     if cover == walk.left {
         flags |= DataFlags::CALL_END;
