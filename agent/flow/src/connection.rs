@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 use weft_abi::{DataFlags, Direction};
 use weft_proto::http1::{RequestParser, ResponseParser};
+use weft_proto::http2;
 
 use crate::exchange::Exchanges;
 use crate::record::{Data, Ends, Open, Secure};
@@ -57,8 +58,6 @@ pub(crate) enum Stage {
 /// Why a connection is not looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Muted {
-    /// HTTP/2 with prior knowledge.
-    Http2,
     Tls,
     /// No protocol that is known.
     Other,
@@ -102,6 +101,7 @@ pub(crate) enum Parser {
     None,
     Request(Box<RequestParser>),
     Response(Box<ResponseParser>),
+    Frames(Box<http2::Parser>),
 }
 
 #[derive(Default)]
@@ -215,53 +215,76 @@ pub(crate) fn endpoints(ends: &Ends) -> (Endpoint, Endpoint) {
     }
 }
 
-/// Where on the wire a request begins whose first byte stands at `start`, in the record of `mark`.
-pub(crate) fn position(
-    kind: Kind,
-    ends: &Ends,
-    netns: u32,
-    from_beginning: bool,
-    tls: bool,
-    mark: &Mark,
-    start: u64,
-) -> Option<Position> {
-    match *ends {
-        Ends::Inet { local, remote } => {
-            let (client, server) = match kind {
-                Kind::Server => (remote, local),
-                Kind::Client => (local, remote),
-            };
-            if tls {
-                return Some(Position::Tls {
-                    seq: mark.seq?,
-                    len: mark.cipher_len,
-                    client,
-                    server,
-                    netns,
-                });
+/// What carries the requests of a connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Carrier {
+    pub(crate) ends: Ends,
+    pub(crate) netns: u32,
+    pub(crate) from_beginning: bool,
+    pub(crate) tls: bool,
+}
+
+// === impl Carrier ===
+
+impl Carrier {
+    /// Where on the wire a request begins whose first byte stands at `start`, in the record of
+    /// `mark`. `stream`: of HTTP/2.
+    pub(crate) fn position(
+        &self,
+        kind: Kind,
+        stream: Option<u32>,
+        mark: &Mark,
+        start: u64,
+    ) -> Option<Position> {
+        let Self {
+            ends,
+            netns,
+            from_beginning,
+            tls,
+        } = *self;
+        match ends {
+            Ends::Inet { local, remote } => {
+                let (client, server) = match kind {
+                    Kind::Server => (remote, local),
+                    Kind::Client => (local, remote),
+                };
+                match (tls, stream) {
+                    (true, Some(stream)) => Some(Position::Stream {
+                        stream,
+                        client,
+                        server,
+                        netns,
+                    }),
+                    (true, None) => Some(Position::Tls {
+                        seq: mark.seq?,
+                        len: mark.cipher_len,
+                        client,
+                        server,
+                        netns,
+                    }),
+                    // Sequence numbers count modulo 2^32.
+                    (false, _) => Some(Position::Tcp {
+                        seq: mark
+                            .seq?
+                            .wrapping_add(start.wrapping_sub(mark.offset) as u32),
+                        client,
+                        server,
+                        netns,
+                    }),
+                }
             }
-            // Sequence numbers count modulo 2^32.
-            let seq = mark
-                .seq?
-                .wrapping_add(start.wrapping_sub(mark.offset) as u32);
-            Some(Position::Tcp {
-                seq,
-                client,
-                server,
-                netns,
-            })
+            Ends::Unix { sk, peer } => {
+                let client = match kind {
+                    Kind::Server => peer,
+                    Kind::Client => sk,
+                };
+                (from_beginning && !tls && client != 0).then_some(Position::Unix {
+                    sk: client,
+                    offset: start,
+                })
+            }
+            Ends::Unproved => None,
         }
-        Ends::Unix { sk, peer } => {
-            let client = match kind {
-                Kind::Server => peer,
-                Kind::Client => sk,
-            };
-            (from_beginning && !tls && client != 0).then_some(Position::Unix {
-                sk: client,
-                offset: start,
-            })
-        }
-        Ends::Unproved => None,
     }
 }
 

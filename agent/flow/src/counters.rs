@@ -108,6 +108,10 @@ counters! {
     responses_paired: "responses", "paired";
     /// Their request was not seen.
     responses_unpaired: "responses", "unpaired";
+    /// HTTP/2: streams that a server announced by itself.
+    streams_pushed: "streams_pushed";
+    /// HTTP/2: field blocks of a client that name no request: of an unseen stream, or unknown.
+    blocks_unknown: "blocks_unknown";
 
     linked_trace_parent: "links", "traceparent";
     linked_wire_position: "links", "wire-position";

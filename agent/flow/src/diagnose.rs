@@ -38,6 +38,7 @@ pub enum Protocol {
     /// No message has begun yet.
     Unknown,
     Http1(Kind),
+    Http2(Kind),
     /// Not looked at, for this reason.
     Muted(Muted),
 }
@@ -52,6 +53,7 @@ impl ConnectionSummary {
             peer,
             protocol: match connection.stage {
                 Stage::Unknown => Protocol::Unknown,
+                Stage::Http(kind) if connection.exchanges.has_streams() => Protocol::Http2(kind),
                 Stage::Http(kind) => Protocol::Http1(kind),
                 Stage::Muted(why) => Protocol::Muted(why),
             },

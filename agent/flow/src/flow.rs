@@ -40,8 +40,6 @@ pub struct Flow {
 /// After so many places that are no HTTP, a connection is muted.
 const MAX_MALFORMED: u32 = 3;
 const MAX_OWN: usize = 64;
-/// Registered for OTLP over gRPC.
-const OTLP_PORT: u16 = 4317;
 
 impl Flow {
     pub fn new(config: Config, seed: u64) -> Self {
@@ -360,12 +358,22 @@ impl Flow {
                     Recognised::Quiet => {
                         return hints.stage(data.cookie, weft_abi::Stage::Sniff, counters);
                     }
-                    Recognised::Not(why) => {
-                        if why == Muted::Http2 && is_otlp(connection, data) {
-                            let process = connection.process;
-                            state.exports_spans(process);
+                    Recognised::Not(why) => return self.mute(data.cookie, why),
+                    Recognised::Http2 {
+                        kind,
+                        first: bytes,
+                        at,
+                    } => {
+                        counters.recognised_http2 += 1;
+                        let waiting = connection.begin_frames(kind, data.direction, at, wanted);
+                        if !waiting.is_empty() {
+                            let other = data.direction.other();
+                            connection.read_waiting(kind, other, &waiting, time_ns, state);
                         }
-                        return self.mute(data.cookie, why);
+                        first = bytes;
+                        pieces.lost = 0;
+                        pieces.bytes = &first;
+                        kind
                     }
                     Recognised::Http1 {
                         kind,
@@ -395,17 +403,14 @@ impl Flow {
             begun.push(data.cookie);
         }
         let counters = &mut state.counters;
-        if data.has(DataFlags::UNKNOWN) {
+        if data.has(DataFlags::UNKNOWN) && connection.exchanges.has_streams() {
+            let (rx, tx) = connection.boundaries();
+            hints.frames(data.cookie, rx, tx, counters);
+        } else if data.has(DataFlags::UNKNOWN) {
             hints.stage(data.cookie, weft_abi::Stage::Follow, counters);
         }
         if let Some(skip_to) = connection.half_mut(data.direction).skip() {
             hints.skip(data.cookie, data.direction, skip_to, counters);
         }
     }
-}
-
-/// The beginning of an HTTP/2 connection that a client opens to a Collector's port.
-fn is_otlp(connection: &Connection, data: &Data<'_>) -> bool {
-    data.direction == Direction::Tx
-        && matches!(connection.ends, Ends::Inet { remote, .. } if remote.port() == OTLP_PORT)
 }

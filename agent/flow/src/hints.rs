@@ -20,6 +20,23 @@ impl Hints {
         self.push(cookie, hint, counters);
     }
 
+    /// HTTP/2: where in each direction a frame begins, if that is known.
+    pub(crate) fn frames(
+        &mut self,
+        cookie: u64,
+        rx_frame_at: Option<u64>,
+        tx_frame_at: Option<u64>,
+        counters: &mut Counters,
+    ) {
+        let hint = Hint {
+            stage: Stage::Frames as u32,
+            rx_frame_at: rx_frame_at.unwrap_or(0),
+            tx_frame_at: tx_frame_at.unwrap_or(0),
+            ..Hint::default()
+        };
+        self.push(cookie, hint, counters);
+    }
+
     pub(crate) fn skip(
         &mut self,
         cookie: u64,
@@ -51,6 +68,8 @@ impl Hints {
             }
             waiting.rx_skip_to = waiting.rx_skip_to.max(hint.rx_skip_to);
             waiting.tx_skip_to = waiting.tx_skip_to.max(hint.tx_skip_to);
+            waiting.rx_frame_at = waiting.rx_frame_at.max(hint.rx_frame_at);
+            waiting.tx_frame_at = waiting.tx_frame_at.max(hint.tx_frame_at);
             return;
         }
         if self.0.len() < MAX_HINTS {

@@ -3,9 +3,10 @@
 use weft_abi::{DataFlags, Direction, TAIL_BYTES};
 use weft_proto::Piece;
 use weft_proto::http1::{Interest, RequestParser, ResponseParser, Start, Wanted};
+use weft_proto::http2;
 
-use crate::connection::{Connection, Half, Muted, Parser, Stage};
-use crate::exchange::{Found, Listener, Reads};
+use crate::connection::{Carrier, Connection, Half, Muted, Parser, Stage};
+use crate::exchange::{Exchanges, Found, Listener, Reads};
 use crate::record::Data;
 use crate::span::{Kind, Outcome};
 use crate::state::State;
@@ -96,6 +97,83 @@ impl Connection {
         }
     }
 
+    /// HTTP/2 was recognised at stream offset `at` of a direction. Gives what waits to be read of the
+    /// other one.
+    pub(crate) fn begin_frames(
+        &mut self,
+        kind: Kind,
+        direction: Direction,
+        at: u64,
+        wanted: &Wanted,
+    ) -> Vec<u8> {
+        self.stage = Stage::Http(kind);
+        self.exchanges = Exchanges::of_streams();
+        let from_beginning = self.from_beginning;
+        let mut waiting = Vec::new();
+        for side in [Direction::Rx, Direction::Tx] {
+            let half = self.half_mut(side);
+            let sniffing = std::mem::take(&mut half.sniffing);
+            let offset = if side == direction {
+                at
+            } else if !sniffing.prefix.is_empty() && half.expected == Some(sniffing.end()) {
+                waiting = sniffing.prefix;
+                sniffing.at
+            } else {
+                half.expected.unwrap_or(0)
+            };
+            let start = if from_beginning && offset == 0 {
+                http2::Start::Preface { offset }
+            } else {
+                http2::Start::Joined { offset }
+            };
+            half.parser = Parser::frames(reads(kind, side), wanted, start);
+        }
+        waiting
+    }
+
+    /// The connection goes over from HTTP/1 to HTTP/2 (RFC 7540 §3.2), on the server's side at `at`.
+    pub(crate) fn upgrade(&mut self, kind: Kind, at: u64, wanted: &Wanted) {
+        self.exchanges = Exchanges::of_streams();
+        for side in [Direction::Rx, Direction::Tx] {
+            let half = self.half_mut(side);
+            let start = match reads(kind, side) {
+                Reads::Responses => http2::Start::Frame { offset: at },
+                Reads::Requests => http2::Start::Preface {
+                    offset: half.expected.unwrap_or(0),
+                },
+            };
+            half.parser = Parser::frames(reads(kind, side), wanted, start);
+        }
+    }
+
+    /// Where in each direction a frame begins, if that is known.
+    pub(crate) fn boundaries(&self) -> (Option<u64>, Option<u64>) {
+        (self.rx.parser.boundary(), self.tx.parser.boundary())
+    }
+
+    /// Bytes of one direction that were kept until it was known what they are.
+    pub(crate) fn read_waiting(
+        &mut self,
+        kind: Kind,
+        direction: Direction,
+        bytes: &[u8],
+        now_ns: u64,
+        state: &mut State,
+    ) {
+        self.listen(
+            kind,
+            direction,
+            now_ns,
+            AtEnd::No,
+            state,
+            |parser, listener| {
+                if let Parser::Frames(parser) = parser {
+                    parser.feed(Piece::Bytes(bytes), true, listener);
+                }
+            },
+        );
+    }
+
     pub(crate) fn read(
         &mut self,
         kind: Kind,
@@ -121,7 +199,8 @@ impl Connection {
             };
             half.parser = Parser::new(reads(kind, data.direction), wanted, start);
         }
-        if (pieces.lost > 0 || pieces.is_blank()) && !half.parser.mid_message() {
+        let frames = matches!(half.parser, Parser::Frames(_));
+        if !frames && (pieces.lost > 0 || pieces.is_blank()) && !half.parser.mid_message() {
             self.exchanges.lost(reads(kind, data.direction));
         }
         let found = self.listen(
@@ -135,11 +214,12 @@ impl Connection {
                     Parser::None => {}
                     Parser::Request(parser) => parser.feed(piece, end_of_call, listener),
                     Parser::Response(parser) => parser.feed(piece, end_of_call, listener),
+                    Parser::Frames(parser) => parser.feed(piece, end_of_call, listener),
                 });
             },
         );
         let half = self.half_mut(data.direction);
-        if let Some(read_to) = found.read_to {
+        if let Some(read_to) = found.read_to.or(half.parser.boundary()) {
             half.marks.forget_before(read_to);
         }
         found
@@ -162,6 +242,7 @@ impl Connection {
                 Parser::None => {}
                 Parser::Request(parser) => parser.end_of_stream(listener),
                 Parser::Response(parser) => parser.end_of_stream(listener),
+                Parser::Frames(parser) => parser.end_of_stream(listener),
             },
         );
         if reads(kind, direction) == Reads::Responses {
@@ -186,7 +267,6 @@ impl Connection {
         self.tx = Half::default();
         let counters = &mut state.counters;
         *match why {
-            Muted::Http2 => &mut counters.recognised_http2,
             Muted::Tls => &mut counters.recognised_tls,
             Muted::Other => &mut counters.recognised_other,
             Muted::FalseStart => &mut counters.recognised_false_start,
@@ -207,7 +287,12 @@ impl Connection {
         state: &mut State,
         act: impl FnOnce(&mut Parser, &mut Listener<'_>),
     ) -> Found {
-        let tls = self.is_session();
+        let carrier = Carrier {
+            ends: self.ends,
+            netns: self.netns,
+            from_beginning: self.from_beginning,
+            tls: self.is_session(),
+        };
         let half = match direction {
             Direction::Rx => &mut self.rx,
             Direction::Tx => &mut self.tx,
@@ -216,10 +301,7 @@ impl Connection {
             cookie: self.cookie,
             kind,
             reads: reads(kind, direction),
-            ends: &self.ends,
-            netns: self.netns,
-            from_beginning: self.from_beginning,
-            tls,
+            carrier,
             process: self.process,
             exchanges: &mut self.exchanges,
             marks: &half.marks,
@@ -275,9 +357,25 @@ impl Parser {
         }
     }
 
+    fn frames(reads: Reads, wanted: &Wanted, start: http2::Start) -> Self {
+        let (sender, wanted) = match reads {
+            Reads::Requests => (http2::Sender::Client, wanted.clone()),
+            Reads::Responses => (http2::Sender::Server, Wanted::default()),
+        };
+        Self::Frames(Box::new(http2::Parser::new(sender, wanted, start)))
+    }
+
+    /// HTTP/2: where a frame begins, if that is known.
+    fn boundary(&self) -> Option<u64> {
+        match self {
+            Self::Frames(parser) => parser.boundary(),
+            Self::None | Self::Request(_) | Self::Response(_) => None,
+        }
+    }
+
     fn mid_message(&self) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Frames(_) => false,
             Self::Request(parser) => parser.mid_message(),
             Self::Response(parser) => parser.mid_message(),
         }
@@ -285,7 +383,8 @@ impl Parser {
 
     fn wants(&self) -> Option<Interest> {
         match self {
-            Self::None => None,
+            // The kernel programs skip the payload of frames by themselves.
+            Self::None | Self::Frames(_) => None,
             Self::Request(parser) => Some(parser.wants()),
             Self::Response(parser) => Some(parser.wants()),
         }

@@ -2,6 +2,7 @@
 
 use weft_abi::{DataFlags, Direction};
 use weft_proto::detect::{self, Verdict};
+use weft_proto::http2::{self, Sender};
 
 use crate::connection::{Connection, Muted, Sniffing};
 use crate::record::Data;
@@ -12,6 +13,12 @@ pub(crate) enum Recognised {
     NotYet,
     /// HTTP/1: the record's direction carries such messages, beginning with those bytes.
     Http1 {
+        kind: Kind,
+        first: Vec<u8>,
+        at: u64,
+    },
+    /// HTTP/2: the record's direction carries such frames, beginning with those bytes.
+    Http2 {
         kind: Kind,
         first: Vec<u8>,
         at: u64,
@@ -55,14 +62,32 @@ pub(crate) fn recognise(
         }
     };
     let can_grow = first.len() < MAX_PREFIX && data.payload.len() == data.len as usize;
-    let muted = match detect::sniff(first) {
+    let verdict = detect::sniff(first);
+    if verdict == Verdict::Http2Preface {
+        return sniffing.http2(role(Direction::Rx));
+    }
+    let in_order = verdict == Verdict::Other || verdict == Verdict::NeedMore;
+    if in_order && let Some(sender) = http2::sniff(first, data.len as usize) {
+        return sniffing.http2(role(match sender {
+            Sender::Client => Direction::Rx,
+            Sender::Server => Direction::Tx,
+        }));
+    }
+    let muted = match verdict {
         Verdict::Http1Request => return sniffing.http1(role(Direction::Rx)),
         Verdict::Http1Response => return sniffing.http1(role(Direction::Tx)),
         Verdict::NeedMore if can_grow => return Recognised::NotYet,
-        Verdict::Http2Preface => Muted::Http2,
+        // The client's preface, in the other direction, will tell.
+        Verdict::Http2Settings if from_beginning && sniffing.at == 0 => return Recognised::NotYet,
         Verdict::Tls => Muted::Tls,
-        Verdict::NeedMore | Verdict::Other if begins_like_http1(first) => Muted::FalseStart,
-        Verdict::NeedMore | Verdict::Other => Muted::Other,
+        Verdict::NeedMore | Verdict::Other | Verdict::Http2Settings | Verdict::Http2Preface
+            if begins_like_http1(first) =>
+        {
+            Muted::FalseStart
+        }
+        Verdict::NeedMore | Verdict::Other | Verdict::Http2Settings | Verdict::Http2Preface => {
+            Muted::Other
+        }
     };
     sniffing.prefix = Vec::new();
     // What stands in the middle of a stream is no proof.
@@ -99,12 +124,20 @@ fn begins_like_http1(first: &[u8]) -> bool {
 // === impl Sniffing ===
 
 impl Sniffing {
-    fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.at.saturating_add(self.prefix.len() as u64)
     }
 
     fn http1(&mut self, kind: Kind) -> Recognised {
         Recognised::Http1 {
+            kind,
+            first: std::mem::take(&mut self.prefix),
+            at: self.at,
+        }
+    }
+
+    fn http2(&mut self, kind: Kind) -> Recognised {
+        Recognised::Http2 {
             kind,
             first: std::mem::take(&mut self.prefix),
             at: self.at,

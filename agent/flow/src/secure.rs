@@ -1,6 +1,6 @@
 //! TLS sessions: connections of plaintext, each on the socket that is proved to carry it.
 
-use crate::connection::{Connection, Layer, Muted, Stage, endpoints, position};
+use crate::connection::{Carrier, Connection, Layer, Mark, Muted, Stage, endpoints};
 use crate::flow::Flow;
 use crate::record::Secure;
 use crate::span::Kind;
@@ -63,17 +63,40 @@ impl Flow {
         session.netns = netns;
         self.state.counters.sessions_proved += 1;
         let (local, peer) = endpoints(&ends);
-        for node in session.exchanges.nodes() {
+        for (_, node) in session.exchanges.nodes() {
             if let Some(span) = self.state.spans.span_mut(node) {
                 span.local = local.clone();
                 span.peer = peer.clone();
                 span.partial.peer = false;
             }
         }
-        if let (Some(seq), Some(node)) = (secure.written_at, session.exchanges.nodes().last()) {
-            let mark = crate::connection::Mark::cipher(seq);
-            let position = position(Kind::Client, &ends, netns, false, true, &mark, 0);
-            if let Some(position) = position.filter(|_| self.state.config.links.wire_position) {
+        if !self.state.config.links.wire_position {
+            return;
+        }
+        let carrier = Carrier {
+            ends,
+            netns,
+            from_beginning: false,
+            tls: true,
+        };
+        // Of requests in order, the last is the one whose ciphertext has left; a stream's number
+        // tells by itself.
+        let last = session
+            .exchanges
+            .nodes()
+            .last()
+            .filter(|(stream, _)| stream.is_none());
+        let streams = session
+            .exchanges
+            .nodes()
+            .filter(|(stream, _)| stream.is_some());
+        for (stream, node) in streams.chain(last) {
+            let mark = match (stream, secure.written_at) {
+                (None, Some(seq)) => Mark::cipher(seq),
+                (None, None) => continue,
+                (Some(_), _) => Mark::cipher(0),
+            };
+            if let Some(position) = carrier.position(Kind::Client, stream, &mark, 0) {
                 self.state
                     .with_spans(|spans, around| spans.left_at(node, position, around));
             }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use weft_proto::http1::Version;
+use weft_proto::grpc;
 use weft_proto::trace_context::{SpanId, TraceId};
 
 /// One side of one exchange.
@@ -85,10 +85,12 @@ pub enum Endpoint {
 
 #[derive(Clone, Debug)]
 pub struct Http {
+    /// Empty: not known.
     pub method: Bytes,
-    /// Request target as sent.
+    /// Request target as sent; HTTP/2: `:path`, or `:authority` of a CONNECT. Empty: not known.
     pub target: Bytes,
     pub version: Version,
+    /// HTTP/2: `:authority`.
     pub host: Option<Bytes>,
     pub user_agent: Option<Bytes>,
     /// Index into the configured list of kept headers, and value.
@@ -97,6 +99,28 @@ pub struct Http {
     pub status: Option<u16>,
     pub request_body: Option<u64>,
     pub response_body: Option<u64>,
+    /// The exchange is a gRPC call.
+    pub call: Option<Call>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    Http10,
+    Http11,
+    Http2,
+}
+
+/// What gRPC adds to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub kind: grpc::Kind,
+    /// As the server sent it.
+    pub status: Option<u32>,
+    /// What the client gave the call, ns.
+    pub timeout_ns: Option<u64>,
+    /// Messages sent by the client and by the server, as far as they could be counted.
+    pub requests: Option<u64>,
+    pub responses: Option<u64>,
 }
 
 /// How the exchange ended.
@@ -110,6 +134,26 @@ pub enum Outcome {
     Timeout,
     /// The connection became a tunnel (`101`, `CONNECT`).
     Upgraded,
+    /// HTTP/2: one end gave the stream up, with an error code (RFC 9113 §7).
+    Reset { by: Kind, code: u32 },
+    /// A stream that was still open when its span had to leave.
+    Open,
+}
+
+/// Streams up to this one were or may have been processed; the others were not (RFC 9113 §8.7).
+pub const REFUSED_STREAM: u32 = 7;
+
+impl Call {
+    /// Of which nothing else is known yet.
+    pub(crate) fn of(kind: grpc::Kind) -> Self {
+        Self {
+            kind,
+            status: None,
+            timeout_ns: None,
+            requests: None,
+            responses: None,
+        }
+    }
 }
 
 impl Link {

@@ -35,6 +35,13 @@ pub(crate) enum Position {
         server: SocketAddr,
         netns: u32,
     },
+    /// Of a stream of HTTP/2 inside TLS: its number is the same on both ends.
+    Stream {
+        stream: u32,
+        client: SocketAddr,
+        server: SocketAddr,
+        netns: u32,
+    },
     Unix {
         /// The client's socket where it is known, else the server's.
         sk: u64,
@@ -46,6 +53,7 @@ pub(crate) enum Position {
 enum Key {
     Tcp(u32),
     Tls(SocketAddr, SocketAddr),
+    Stream(u32, SocketAddr, SocketAddr),
     Unix(u64, u64),
 }
 
@@ -151,6 +159,12 @@ impl Position {
         match *self {
             Self::Tcp { seq, .. } => Key::Tcp(seq),
             Self::Tls { client, server, .. } => Key::Tls(client, server),
+            Self::Stream {
+                stream,
+                client,
+                server,
+                ..
+            } => Key::Stream(stream, client, server),
             Self::Unix { sk, offset } => Key::Unix(sk, offset),
         }
     }
@@ -194,6 +208,20 @@ impl Position {
                 (!loopback || netns == other_netns)
                     && (begins_in(*seq, *other_seq, *other_len)
                         || begins_in(*other_seq, *seq, *len))
+            }
+            (
+                Self::Stream {
+                    netns,
+                    client,
+                    server,
+                    ..
+                },
+                Self::Stream {
+                    netns: other_netns, ..
+                },
+            ) => {
+                let loopback = client.ip().is_loopback() || server.ip().is_loopback();
+                !loopback || netns == other_netns
             }
             (Self::Unix { .. }, Self::Unix { .. }) => true,
             _ => false,

@@ -4,6 +4,7 @@ use memchr::memchr;
 
 use crate::http1::MAX_HEAD;
 use crate::http1::start_line::{RequestLine, StatusLine, trim_end};
+use crate::http2;
 
 /// What the first bytes of one direction, or of one call, are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Verdict {
     Http1Response,
     /// The client's connection preface of HTTP/2 (RFC 9113 §3.4).
     Http2Preface,
+    /// A frame of HTTP/2 that a server may send first: SETTINGS (RFC 9113 §3.4), or what looks so.
+    Http2Settings,
     /// A TLS record that begins a handshake: a client's or server's hello (RFC 8446 §4).
     Tls,
     /// Could become one of the above.
@@ -24,7 +27,9 @@ pub enum Verdict {
 
 /// Judges strictly: nothing is HTTP/1 before its whole start line has been seen.
 pub fn sniff(first: &[u8]) -> Verdict {
-    if let verdict @ (Verdict::Tls | Verdict::Http2Preface) = sniff_fixed(first) {
+    if let verdict @ (Verdict::Tls | Verdict::Http2Preface | Verdict::Http2Settings) =
+        sniff_fixed(first)
+    {
         return verdict;
     }
     let blank = first
@@ -59,16 +64,30 @@ fn sniff_fixed(first: &[u8]) -> Verdict {
     };
     if tls {
         Verdict::Tls
-    } else if first.starts_with(HTTP2_PREFACE) {
+    } else if first.starts_with(http2::PREFACE) {
         Verdict::Http2Preface
-    } else if HTTP2_PREFACE.starts_with(first) {
+    } else if http2::PREFACE.starts_with(first) {
         Verdict::NeedMore
+    } else if may_be_settings(first) {
+        if first.len() < http2::FRAME_HEADER {
+            Verdict::NeedMore
+        } else {
+            Verdict::Http2Settings
+        }
     } else {
         Verdict::Other
     }
 }
 
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Whether this is, or may become, the header of a SETTINGS frame (RFC 9113 §6.5).
+fn may_be_settings(first: &[u8]) -> bool {
+    let mut header = first.iter().take(http2::FRAME_HEADER).enumerate();
+    header.all(|(index, &byte)| match index {
+        2 => byte % 6 == 0,
+        3 => byte == 4,
+        _ => byte == 0,
+    })
+}
 
 /// More bytes never take back a verdict, and a verdict is of the bytes, not of their number.
 #[cfg(any(test, feature = "fuzz"))]
@@ -92,7 +111,9 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        use Verdict::{Http1Request, Http1Response, Http2Preface, NeedMore, Other, Tls};
+        use Verdict::{
+            Http1Request, Http1Response, Http2Preface, Http2Settings, NeedMore, Other, Tls,
+        };
 
         check(b"GET / HTTP/1.1\r\n", Http1Request);
         check(b"\r\n\nGET / HTTP/1.0\nHost: a", Http1Request);
@@ -119,6 +140,9 @@ mod tests {
         check(b"*1\r\n$4\r\nPING\r\n", Other);
         check(b"SSH-2.0-OpenSSH_9.2\r\n", Other);
         check(b"\0\0\0\x01", Other);
+        check(b"\0\0\x12\x04\0\0\0\0\0\0\x03", Http2Settings);
+        check(b"\0\0\x12\x04\0\0\0\0", NeedMore);
+        check(b"\0\0\x12\x04\0\0\0\0\x01", Other);
         fn check(first: &[u8], expected: Verdict) {
             assert_eq!(
                 sniff(first),

@@ -56,6 +56,16 @@ pub enum Direction {
     Tx = 1,
 }
 
+impl Direction {
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Rx => Self::Tx,
+            Self::Tx => Self::Rx,
+        }
+    }
+}
+
 /// One call's range of a stream, or one piece of it when the call is large or vectored.
 ///
 /// The record covers `[offset, offset + len)`: of it the first `header.captured` bytes follow the

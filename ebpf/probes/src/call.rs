@@ -295,7 +295,7 @@ pub(crate) fn data(
     let limit = match start {
         Start::Request => REQUEST_BYTES,
         Start::Response => RESPONSE_BYTES,
-        Start::Other => CONTINUATION_BYTES,
+        _ => CONTINUATION_BYTES,
     };
     if start != Start::Other {
         half.budget = MESSAGE_BUDGET;
@@ -383,7 +383,8 @@ pub(crate) fn missing(piece: &mut Piece, source: Source) {
 #[inline(never)]
 fn take_hint(state: &mut Connection, call: &Call) {
     state.calls = state.calls.wrapping_add(1);
-    let in_step = state.stage == Stage::Frames as u32 && state.rx.frame.known & state.tx.frame.known != 0;
+    let in_step =
+        state.stage == Stage::Frames as u32 && state.rx.frame.known & state.tx.frame.known != 0;
     if (state.stage == Stage::Sniff as u32 || in_step) && state.calls & RARE_HINT_MASK != 0 {
         return;
     }

@@ -4,8 +4,8 @@
 use weft_abi::{Connection, Counter, Direction, FRAME_HEADER_BYTES, Frame, Half, Missing};
 
 use crate::{
-    caller,
     call::{self, Call},
+    caller,
     emit::Piece,
     maps::count,
     walk::{self, Desk, MAX_PIECE, Source, Walk},

@@ -165,14 +165,7 @@ pub(crate) fn has_loop() -> bool {
 }
 
 #[inline(always)]
-fn begin(
-    desk: Desk,
-    piece: Piece,
-    source: Source,
-    wanted: u32,
-    skip: u32,
-    frame: Frame,
-) -> bool {
+fn begin(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: u32, frame: Frame) -> bool {
     let Some(walk) = at(desk as u32) else {
         return false;
     };
@@ -200,14 +193,7 @@ fn begin(
 fn steps(desk: Desk, step: Step, max_steps: u32) {
     let mut desk = desk as u32;
     // SAFETY: the callback has the shape the helper wants, `desk` outlives the call.
-    unsafe {
-        bpf_loop(
-            max_steps,
-            step as *mut c_void,
-            (&raw mut desk).cast(),
-            0,
-        )
-    };
+    unsafe { bpf_loop(max_steps, step as *mut c_void, (&raw mut desk).cast(), 0) };
 }
 
 /// One step of the walk; 1 ends it.

@@ -15,6 +15,7 @@ mod print;
 mod protobuf;
 mod queue;
 mod route;
+mod rpc;
 mod semantic;
 #[cfg(test)]
 mod tests;
@@ -226,15 +227,16 @@ fn limits(config: &Config) -> Limits {
 
 fn conventions(config: &Config) -> Conventions {
     let http = &config.http;
+    let keys = |prefix: &str| {
+        let names = http.headers.iter();
+        names.map(|name| format!("{prefix}.{name}")).collect()
+    };
     Conventions {
         routes: Routes {
             mode: http.routes,
             patterns: http.route_patterns.clone(),
         },
-        header_keys: http
-            .headers
-            .iter()
-            .map(|name| format!("http.request.header.{name}"))
-            .collect(),
+        header_keys: keys("http.request.header"),
+        metadata_keys: keys("rpc.request.metadata"),
     }
 }

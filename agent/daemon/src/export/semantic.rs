@@ -3,10 +3,9 @@
 
 use std::{borrow::Cow, fmt::Write as _, net::SocketAddr};
 
-use weft_flow::span::{Endpoint, Http, Kind, Outcome, Span};
-use weft_proto::http1::Version;
+use weft_flow::span::{Endpoint, Http, Kind, Outcome, Span, Version};
 
-use super::route::Routes;
+use super::{route::Routes, rpc};
 
 /// What the user chose.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +13,8 @@ pub(crate) struct Conventions {
     pub(crate) routes: Routes,
     /// Attribute keys of the kept request headers, in the order of the configuration.
     pub(crate) header_keys: Vec<String>,
+    /// The same for gRPC calls.
+    pub(crate) metadata_keys: Vec<String>,
 }
 
 /// Receives a span's attributes in a fixed order.
@@ -40,6 +41,7 @@ pub(crate) struct Describer {
 const METHODS: [&str; 9] = [
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
 ];
+const NO_ERROR: u32 = 0;
 const OTHER_METHOD: &str = "_OTHER";
 const REDACTED: &str = "REDACTED";
 /// Query keys whose values are credentials (semantic conventions, `url.query`).
@@ -53,14 +55,15 @@ impl Describer {
         }
     }
 
-    /// The span's name: `{method} {route}`, or the method alone.
+    /// The span's name: `{method} {route}`, or the method alone; of a gRPC call, its method.
     pub(crate) fn name(&mut self, span: &Span, name: &mut String) {
-        let method = method(&span.exchange);
         name.clear();
-        name.push_str(if method == OTHER_METHOD {
-            "HTTP"
-        } else {
-            method
+        if span.exchange.call.is_some() {
+            return name.push_str(&rpc::method(span).unwrap_or(Cow::Borrowed("grpc")));
+        }
+        name.push_str(match method(&span.exchange) {
+            None | Some(OTHER_METHOD) => "HTTP",
+            Some(method) => method,
         });
         if span.kind == Kind::Server && self.find_route(&span.exchange) {
             name.push(' ');
@@ -70,14 +73,19 @@ impl Describer {
 
     pub(crate) fn attributes(&mut self, span: &Span, out: &mut impl Attributes) {
         let Span { exchange, kind, .. } = span;
-        let method = method(exchange);
-        out.text("http.request.method", method);
-        if method == OTHER_METHOD {
-            out.text("http.request.method_original", &text(&exchange.method));
+        if let Some(call) = &exchange.call {
+            rpc::attributes(span, call, out);
+        } else if let Some(method) = method(exchange) {
+            out.text("http.request.method", method);
+            if method == OTHER_METHOD {
+                out.text("http.request.method_original", &text(&exchange.method));
+            }
         }
-        match kind {
-            Kind::Server => self.server(span, out),
-            Kind::Client => self.client(span, out),
+        match (kind, &exchange.call) {
+            (Kind::Server, None) => self.server(span, out),
+            (Kind::Client, None) => self.client(span, out),
+            (Kind::Server, Some(_)) => self.ends_of_server(span, out),
+            (Kind::Client, Some(_)) => self.server_address(span, &span.peer, out),
         }
         if let Some(status) = exchange.status {
             out.int("http.response.status_code", status.into());
@@ -101,6 +109,7 @@ impl Describer {
         let version = match exchange.version {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
+            Version::Http2 => "2",
         };
         out.text("network.protocol.version", version);
         match &span.peer {
@@ -144,6 +153,10 @@ impl Describer {
         if self.find_route(exchange) {
             out.text("http.route", &self.route);
         }
+        self.ends_of_server(span, out);
+    }
+
+    fn ends_of_server(&mut self, span: &Span, out: &mut impl Attributes) {
         self.server_address(span, &span.local, out);
         if let Endpoint::Inet(address) = &span.peer {
             out.text("client.address", self.address(address));
@@ -202,7 +215,12 @@ impl Describer {
     }
 
     fn headers(&self, exchange: &Http, out: &mut impl Attributes) {
-        for (index, key) in self.conventions.header_keys.iter().enumerate() {
+        let keys = if exchange.call.is_some() {
+            &self.conventions.metadata_keys
+        } else {
+            &self.conventions.header_keys
+        };
+        for (index, key) in keys.iter().enumerate() {
             let index = u16::try_from(index).ok();
             let values: Vec<Cow<'_, str>> = exchange
                 .headers
@@ -222,10 +240,19 @@ impl Describer {
         if status(span) == Status::Unset {
             return None;
         }
+        if let Some(name) = span
+            .exchange
+            .call
+            .as_ref()
+            .and_then(|call| rpc::status_name(span, call))
+        {
+            return Some(name);
+        }
         match span.outcome {
             Outcome::ConnectionClosed => Some("connection_closed"),
             Outcome::Timeout => Some("timeout"),
-            Outcome::Complete | Outcome::Upgraded => {
+            Outcome::Reset { code, .. } => Some(reset_name(code)),
+            Outcome::Complete | Outcome::Upgraded | Outcome::Open => {
                 self.scratch.clear();
                 let _ = write!(self.scratch, "{}", span.exchange.status?);
                 Some(&self.scratch)
@@ -253,22 +280,58 @@ impl Describer {
 /// Server errors count against both sides, client errors against the client, and an exchange that
 /// did not come to its end against whoever sees it.
 pub(crate) fn status(span: &Span) -> Status {
+    if let Some(status) = span
+        .exchange
+        .call
+        .as_ref()
+        .and_then(|call| rpc::status(span, call))
+    {
+        return status;
+    }
     let bad = match span.kind {
         Kind::Server => 500,
         Kind::Client => 400,
     };
     match (span.outcome, span.exchange.status) {
         (Outcome::ConnectionClosed | Outcome::Timeout, _) => Status::Error,
-        (Outcome::Complete | Outcome::Upgraded, Some(status)) if status >= bad => Status::Error,
-        (Outcome::Complete | Outcome::Upgraded, _) => Status::Unset,
+        // A server need not go on with a request, once it has answered (RFC 9113 §8.1).
+        (Outcome::Reset { code: NO_ERROR, .. }, Some(status)) if status < bad => Status::Unset,
+        (Outcome::Reset { .. }, _) => Status::Error,
+        (_, Some(status)) if status >= bad => Status::Error,
+        (Outcome::Complete | Outcome::Upgraded | Outcome::Open, _) => Status::Unset,
     }
 }
 
-fn method(exchange: &Http) -> &'static str {
+/// RFC 9113 §7, in lower case.
+fn reset_name(code: u32) -> &'static str {
+    const NAMES: [&str; 14] = [
+        "no_error",
+        "protocol_error",
+        "internal_error",
+        "flow_control_error",
+        "settings_timeout",
+        "stream_closed",
+        "frame_size_error",
+        "refused_stream",
+        "cancel",
+        "compression_error",
+        "connect_error",
+        "enhance_your_calm",
+        "inadequate_security",
+        "http_1_1_required",
+    ];
+    NAMES.get(code as usize).copied().unwrap_or("stream_reset")
+}
+
+/// `None`: not known.
+fn method(exchange: &Http) -> Option<&'static str> {
+    if exchange.method.is_empty() {
+        return None;
+    }
     let known = METHODS
         .iter()
         .find(|name| name.as_bytes() == &*exchange.method);
-    known.copied().unwrap_or(OTHER_METHOD)
+    Some(known.copied().unwrap_or(OTHER_METHOD))
 }
 
 pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {

@@ -209,8 +209,9 @@ fn words(protocol: Protocol) -> &'static str {
         Protocol::Unknown => "nothing recognised yet",
         Protocol::Http1(Kind::Server) => "HTTP/1 server",
         Protocol::Http1(Kind::Client) => "HTTP/1 client",
+        Protocol::Http2(Kind::Server) => "HTTP/2 server",
+        Protocol::Http2(Kind::Client) => "HTTP/2 client",
         Protocol::Muted(why) => match why {
-            Muted::Http2 => "left alone: HTTP/2",
             Muted::Tls => "left alone: TLS",
             Muted::Other => "left alone: no protocol that weft knows",
             Muted::FalseStart => "left alone: began like HTTP/1 and was not",

@@ -1,11 +1,12 @@
 //! What a parser finds, on its way to the exchanges and spans.
 
-use weft_proto::http1::{Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
+use bytes::Bytes;
+use weft_proto::http1::{self, Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
 use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
 
-use crate::connection::{Mark, Marks, Muted, endpoints, position};
+use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
 use crate::record::Ends;
-use crate::span::{Http, Kind, Link, Outcome, Partial, Process, Span};
+use crate::span::{Http, Kind, Link, Outcome, Partial, Process, Span, Version};
 use crate::spans::{Header, NodeKey, Request};
 use crate::state::State;
 
@@ -16,11 +17,7 @@ pub(crate) struct Listener<'a> {
     pub(crate) cookie: u64,
     pub(crate) kind: Kind,
     pub(crate) reads: Reads,
-    pub(crate) ends: &'a Ends,
-    pub(crate) netns: u32,
-    pub(crate) from_beginning: bool,
-    /// The streams are a TLS session's.
-    pub(crate) tls: bool,
+    pub(crate) carrier: Carrier,
     pub(crate) process: Process,
     pub(crate) exchanges: &'a mut Exchanges,
     /// Of the direction that is being read.
@@ -41,13 +38,25 @@ pub(crate) struct Found {
     pub(crate) read_to: Option<u64>,
 }
 
+/// A request's head, in whatever version of HTTP it came.
+pub(super) struct Head {
+    pub(super) http: Http,
+    pub(super) partial: bool,
+    pub(super) parent: Option<TraceParent>,
+    pub(super) trace_state: Option<Bytes>,
+    /// HTTP/2.
+    pub(super) stream: Option<u32>,
+    /// Where it begins.
+    pub(super) start: u64,
+}
+
 /// So much later a request may be seen than its response.
 const EARLY_NS: u64 = 10_000_000;
 
 // === impl Listener ===
 
 impl Listener<'_> {
-    fn mark(&self, offset: u64) -> Mark {
+    pub(super) fn mark(&self, offset: u64) -> Mark {
         self.marks.at(offset).copied().unwrap_or(Mark {
             offset,
             time_ns: self.now_ns,
@@ -59,21 +68,51 @@ impl Listener<'_> {
         })
     }
 
-    fn header(&mut self, head: &RequestHead) -> Option<Header> {
-        if !self.state.config.links.trace_parent {
-            return None;
-        }
-        let value = head.fields.traceparent.as_ref()?;
-        let parent = TraceParent::parse(value)?;
-        let state = head.fields.tracestate.as_ref().and_then(trace_state);
+    fn header(&mut self, head: &mut Head) -> Option<Header> {
+        let parent = head
+            .parent
+            .filter(|_| self.state.config.links.trace_parent)?;
+        let ends = &self.carrier.ends;
         let own = match self.kind {
             Kind::Server => {
-                self.state.incoming.came(self.process, &parent, self.ends);
+                self.state.incoming.came(self.process, &parent, ends);
                 false
             }
-            Kind::Client => self.state.is_own_context(self.process, &parent, self.ends),
+            Kind::Client => self.state.is_own_context(self.process, &parent, ends),
         };
+        let state = head.trace_state.take();
         Some(Header { parent, state, own })
+    }
+
+    /// A request has begun: its span, unless there are too many.
+    pub(super) fn begin(
+        &mut self,
+        mut head: Head,
+        mark: &Mark,
+        thread: Option<NodeKey>,
+    ) -> Option<NodeKey> {
+        match self.kind {
+            Kind::Client if is_span_export(&head.http) => self.state.exports_spans(self.process),
+            Kind::Client => {}
+            Kind::Server => self.state.serves(self.process),
+        }
+        let header = self.header(&mut head);
+        let carrier = Carrier {
+            ends: self.state.unix_ends(&self.carrier.ends),
+            ..self.carrier
+        };
+        let wire = self.state.config.links.wire_position;
+        let position = wire
+            .then(|| carrier.position(self.kind, head.stream, mark, head.start))
+            .flatten();
+        let request = Request {
+            span: span(self.kind, self.process, mark, &self.carrier, head),
+            header,
+            position,
+            thread,
+        };
+        self.state
+            .with_spans(|spans, around| spans.begin(request, around))
     }
 
     /// The thread that has read the whole head of a server request is on it.
@@ -176,28 +215,6 @@ impl Conversation for Listener<'_> {
         let mark = self.mark(start);
         let after_loss = std::mem::take(&mut self.exchanges.lost_requests);
         let alone = self.exchanges.is_empty();
-        match self.kind {
-            Kind::Client if is_span_export(&head) => self.state.exports_spans(self.process),
-            Kind::Client => {}
-            Kind::Server => self.state.serves(self.process),
-        }
-        let header = self.header(&head);
-        let from_beginning = self.from_beginning;
-        let wire = self.state.config.links.wire_position;
-        let ends = self.state.unix_ends(self.ends);
-        let position = wire
-            .then(|| {
-                position(
-                    self.kind,
-                    &ends,
-                    self.netns,
-                    from_beginning,
-                    self.tls,
-                    &mark,
-                    start,
-                )
-            })
-            .flatten();
         let thread = match self.kind {
             Kind::Client => self.worker(&mark, start),
             Kind::Server => None,
@@ -207,18 +224,7 @@ impl Conversation for Listener<'_> {
             b"CONNECT" => Answers::Connect,
             _ => Answers::Other,
         };
-        let mut span = span(self.kind, self.process, &mark, self.ends, head);
-        span.tls = self.tls;
-        span.partial.peer = *self.ends == Ends::Unproved;
-        let request = Request {
-            span,
-            header,
-            position,
-            thread,
-        };
-        let node = self
-            .state
-            .with_spans(|spans, around| spans.begin(request, around));
+        let node = self.begin(Head::of_http1(head, start), &mark, thread);
         let live = match (self.kind, node) {
             (Kind::Server, Some(node)) => self.occupy(node, &mark, start, alone),
             _ => false,
@@ -264,9 +270,9 @@ impl Conversation for Listener<'_> {
                 && !was_lost
                 && match self.kind {
                     // Else it may answer a request that was sent before anything was seen.
-                    Kind::Client => self.from_beginning || self.exchanges.seen > 0,
+                    Kind::Client => self.carrier.from_beginning || self.exchanges.seen > 0,
                     // The session may turn out to be that which has read the request.
-                    Kind::Server => *self.ends == Ends::Unproved,
+                    Kind::Server => self.carrier.ends == Ends::Unproved,
                 };
             self.exchanges.early = may_be_early.then_some(Early {
                 status: head.status,
@@ -335,22 +341,53 @@ impl Conversation for Listener<'_> {
     }
 }
 
-/// A request that carries OTLP traces over HTTP, or over gRPC.
-fn is_span_export(head: &RequestHead) -> bool {
-    let path = head.target.split(|byte| *byte == b'?').next();
-    head.method.as_ref() == b"POST" && path.is_some_and(|path| path.ends_with(b"/v1/traces"))
+/// A request that carries OTLP traces, over HTTP or over gRPC.
+fn is_span_export(http: &Http) -> bool {
+    const OTLP_GRPC: &[u8] = b"/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let path = http.target.split(|byte| *byte == b'?').next();
+    http.method.as_ref() == b"POST"
+        && path.is_some_and(|path| path.ends_with(b"/v1/traces") || path == OTLP_GRPC)
+}
+
+// === impl Head ===
+
+impl Head {
+    fn of_http1(head: RequestHead, start: u64) -> Self {
+        let RequestHead {
+            method,
+            target,
+            version,
+            fields,
+            partial,
+        } = head;
+        Self {
+            parent: fields.traceparent.as_deref().and_then(TraceParent::parse),
+            trace_state: fields.tracestate.as_ref().and_then(trace_state),
+            http: Http {
+                method,
+                target,
+                version: match version {
+                    http1::Version::Http10 => Version::Http10,
+                    http1::Version::Http11 => Version::Http11,
+                },
+                host: fields.host,
+                user_agent: fields.user_agent,
+                headers: fields.chosen,
+                status: None,
+                request_body: None,
+                response_body: None,
+                call: None,
+            },
+            partial,
+            stream: None,
+            start,
+        }
+    }
 }
 
 /// Ids and the end are filled in when they are known.
-fn span(kind: Kind, process: Process, mark: &Mark, ends: &Ends, head: RequestHead) -> Span {
-    let RequestHead {
-        method,
-        target,
-        version,
-        fields,
-        partial,
-    } = head;
-    let (local, peer) = endpoints(ends);
+fn span(kind: Kind, process: Process, mark: &Mark, carrier: &Carrier, head: Head) -> Span {
+    let (local, peer) = endpoints(&carrier.ends);
     Span {
         trace_id: TraceId([0; 16]),
         span_id: SpanId([0; 8]),
@@ -361,7 +398,8 @@ fn span(kind: Kind, process: Process, mark: &Mark, ends: &Ends, head: RequestHea
         kind,
         link: Link::None,
         partial: Partial {
-            request_head: partial,
+            request_head: head.partial,
+            peer: carrier.ends == Ends::Unproved,
             ..Partial::default()
         },
         process,
@@ -370,18 +408,8 @@ fn span(kind: Kind, process: Process, mark: &Mark, ends: &Ends, head: RequestHea
         end_ns: mark.time_ns,
         local,
         peer,
-        exchange: Http {
-            method,
-            target,
-            version,
-            host: fields.host,
-            user_agent: fields.user_agent,
-            headers: fields.chosen,
-            status: None,
-            request_body: None,
-            response_body: None,
-        },
+        exchange: head.http,
         outcome: Outcome::Complete,
-        tls: false,
+        tls: carrier.tls,
     }
 }

@@ -1,6 +1,7 @@
-//! Requests and responses of one connection, paired by order.
+//! Requests and responses of one connection, paired by order or, in HTTP/2, by stream.
 
 mod listener;
+mod streams;
 
 use std::collections::VecDeque;
 
@@ -12,6 +13,7 @@ use crate::spans::{NodeKey, Reason};
 use crate::state::State;
 
 pub(crate) use listener::{Found, Listener};
+use streams::Streams;
 
 #[derive(Default)]
 pub(crate) struct Exchanges {
@@ -29,6 +31,8 @@ pub(crate) struct Exchanges {
     response: Reading,
     /// Came when no request waited.
     early: Option<Early>,
+    /// HTTP/2.
+    streams: Option<Box<Streams>>,
 }
 
 /// A response whose record came before that of its request: another thread reads it before the
@@ -76,27 +80,48 @@ pub(crate) enum Reads {
 // === impl Exchanges ===
 
 impl Exchanges {
+    /// The connection speaks HTTP/2.
+    pub(crate) fn of_streams() -> Self {
+        Self {
+            streams: Some(Box::default()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn has_streams(&self) -> bool {
+        self.streams.is_some()
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.streams.as_ref().map_or(0, |streams| streams.len())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.len() == 0
     }
 
-    /// The spans of open exchanges, in the order of the requests.
-    pub(crate) fn nodes(&self) -> impl DoubleEndedIterator<Item = NodeKey> + '_ {
-        self.queue.iter().filter_map(|exchange| exchange.node)
+    /// The spans of open exchanges, in the order of the requests; of HTTP/2 with the stream, in any.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (Option<u32>, NodeKey)> + '_ {
+        let queue = self.queue.iter().filter_map(|exchange| exchange.node);
+        let streams = self.streams.iter().flat_map(|streams| streams.nodes());
+        let streams = streams.map(|(stream, node)| (Some(stream), node));
+        queue.map(|node| (None, node)).chain(streams)
     }
 
     /// No response follows.
     pub(crate) fn end_all(&mut self, end_ns: u64, outcome: Outcome, state: &mut State) {
+        if let Some(streams) = &mut self.streams {
+            streams.end_all(end_ns, outcome, state);
+        }
         while let Some(exchange) = self.queue.pop_front() {
             exchange.end(end_ns, outcome, state);
         }
     }
 
     pub(crate) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
+        if let Some(streams) = &mut self.streams {
+            streams.abandon_all(reason, state);
+        }
         while let Some(exchange) = self.queue.pop_front() {
             exchange.release(state);
             if let Some(node) = exchange.node {

@@ -253,7 +253,10 @@ impl Spans {
         if node.kind == Kind::Client && node.position.is_some() {
             let linger = match outcome {
                 Outcome::Complete | Outcome::Upgraded => around.config.limits.link_grace_ns,
-                Outcome::ConnectionClosed | Outcome::Timeout => LATE_READ_NS,
+                Outcome::ConnectionClosed
+                | Outcome::Timeout
+                | Outcome::Reset { .. }
+                | Outcome::Open => LATE_READ_NS,
             };
             self.positions.expire_at(end_ns.saturating_add(linger), key);
         }

@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt::Write as _};
 use weft_flow::span::{Endpoint, Kind, Link, Outcome, Span};
 
 use super::style::Ink;
-use crate::export::semantic::{self, path_and_query, text};
+use crate::export::{
+    rpc,
+    semantic::{self, path_and_query, text},
+};
 
 pub(super) fn kind(span: &Span) -> &'static str {
     match span.kind {
@@ -39,9 +42,15 @@ pub(super) fn request(span: &Span) -> String {
 pub(super) fn outcome(span: &Span) -> (String, Ink) {
     let bad = semantic::status(span) == semantic::Status::Error;
     let status = span.exchange.status;
+    let call = span.exchange.call.as_ref();
+    if let Some(name) = call.and_then(|call| rpc::status_name(span, call)) {
+        return (name.to_owned(), if bad { Ink::Red } else { Ink::Green });
+    }
     let words = match (span.outcome, status) {
         (Outcome::ConnectionClosed, _) => "closed".to_owned(),
         (Outcome::Timeout, _) => "timeout".to_owned(),
+        (Outcome::Reset { .. }, _) => "reset".to_owned(),
+        (Outcome::Open, _) => "open".to_owned(),
         (Outcome::Complete | Outcome::Upgraded, Some(status)) => status.to_string(),
         (Outcome::Complete | Outcome::Upgraded, None) => "-".to_owned(),
     };

@@ -13,11 +13,8 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, TracesData, span::SpanKind, status::StatusCode},
 };
 use prost::Message as _;
-use weft_flow::span::{Endpoint, Http, Kind, Link, Outcome, Partial, Process, Span};
-use weft_proto::{
-    http1::Version,
-    trace_context::{SpanId, TraceId},
-};
+use weft_flow::span::{Endpoint, Http, Kind, Link, Outcome, Partial, Process, Span, Version};
+use weft_proto::trace_context::{SpanId, TraceId};
 
 use super::{
     clock::{Clock, monotonic_ns},
@@ -65,6 +62,7 @@ pub(crate) fn span(kind: Kind) -> Span {
             status: Some(200),
             request_body: Some(0),
             response_body: Some(300),
+            call: None,
         },
         outcome: Outcome::Complete,
         tls: false,
@@ -85,6 +83,7 @@ fn conventions() -> Conventions {
             patterns: Vec::new(),
         },
         header_keys: vec!["http.request.header.x-tenant".to_owned()],
+        metadata_keys: vec!["rpc.request.metadata.x-tenant".to_owned()],
     }
 }
 
