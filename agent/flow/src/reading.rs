@@ -219,7 +219,8 @@ impl Connection {
             },
         );
         let half = self.half_mut(data.direction);
-        if let Some(read_to) = found.read_to.or(half.parser.boundary()) {
+        let read_to = found.read_to.or_else(|| half.parser.read_to(data.end()));
+        if let Some(read_to) = read_to {
             half.marks.forget_before(read_to);
         }
         found
@@ -370,6 +371,19 @@ impl Parser {
         match self {
             Self::Frames(parser) => parser.boundary(),
             Self::None | Self::Request(_) | Self::Response(_) => None,
+        }
+    }
+
+    /// HTTP/2, with a record that ends at `end`: where what is not read yet begins.
+    fn read_to(&self, end: u64) -> Option<u64> {
+        let Self::Frames(parser) = self else {
+            return None;
+        };
+        match (parser.boundary(), parser.wants()) {
+            (Some(boundary), _) if boundary <= end => Some(boundary),
+            (_, Interest::Now) => None,
+            // In a frame's payload that nobody asks for.
+            (_, Interest::From(_) | Interest::Tail | Interest::Never) => Some(end),
         }
     }
 

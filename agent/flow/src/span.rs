@@ -134,8 +134,8 @@ pub enum Outcome {
     Timeout,
     /// The connection became a tunnel (`101`, `CONNECT`).
     Upgraded,
-    /// HTTP/2: one end gave the stream up, with an error code (RFC 9113 §7).
-    Reset { by: Kind, code: u32 },
+    /// HTTP/2: one end gave the stream up, with an error code (RFC 9113 §7) if it was seen.
+    Reset { by: Kind, code: Option<u32> },
     /// A stream that was still open when its span had to leave.
     Open,
 }

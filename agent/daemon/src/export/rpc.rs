@@ -99,9 +99,9 @@ fn code(span: &Span, call: &Call) -> Option<u32> {
     }
 }
 
-fn of_reset(span: &Span, call: &Call, by: Kind, reset: u32) -> u32 {
+fn of_reset(span: &Span, call: &Call, by: Kind, reset: Option<u32>) -> u32 {
     let took = span.end_ns.saturating_sub(span.start_ns);
-    match reset {
+    match reset.unwrap_or(reset::CANCEL) {
         reset::CANCEL
             if by == Kind::Client && call.timeout_ns.is_some_and(|limit| took >= limit) =>
         {

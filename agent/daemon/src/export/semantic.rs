@@ -251,7 +251,7 @@ impl Describer {
         match span.outcome {
             Outcome::ConnectionClosed => Some("connection_closed"),
             Outcome::Timeout => Some("timeout"),
-            Outcome::Reset { code, .. } => Some(reset_name(code)),
+            Outcome::Reset { code, .. } => Some(code.map_or("stream_reset", reset_name)),
             Outcome::Complete | Outcome::Upgraded | Outcome::Open => {
                 self.scratch.clear();
                 let _ = write!(self.scratch, "{}", span.exchange.status?);
@@ -295,7 +295,13 @@ pub(crate) fn status(span: &Span) -> Status {
     match (span.outcome, span.exchange.status) {
         (Outcome::ConnectionClosed | Outcome::Timeout, _) => Status::Error,
         // A server need not go on with a request, once it has answered (RFC 9113 §8.1).
-        (Outcome::Reset { code: NO_ERROR, .. }, Some(status)) if status < bad => Status::Unset,
+        (
+            Outcome::Reset {
+                code: Some(NO_ERROR),
+                ..
+            },
+            Some(status),
+        ) if status < bad => Status::Unset,
         (Outcome::Reset { .. }, _) => Status::Error,
         (_, Some(status)) if status >= bad => Status::Error,
         (Outcome::Complete | Outcome::Upgraded | Outcome::Open, _) => Status::Unset,

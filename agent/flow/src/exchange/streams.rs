@@ -72,7 +72,7 @@ impl Conversation for Listener<'_> {
         match self.reads {
             Reads::Requests => self.request_fields(stream, block, start),
             Reads::Responses => {
-                self.response_fields(stream, &block, start);
+                self.response_fields(stream, &block);
                 if ends == Ends::Stream {
                     self.over(stream, end, Outcome::Complete);
                 }
@@ -86,16 +86,17 @@ impl Conversation for Listener<'_> {
         }
     }
 
-    fn data(&mut self, stream: u32, bytes: u64, ends: Ends, end: u64) {
+    fn data(&mut self, stream: u32, bytes: Option<u64>, ends: Ends, end: u64) {
         if let Some(payload) = self.sent(stream) {
-            payload.bytes += bytes;
+            payload.bytes += bytes.unwrap_or(0);
+            payload.incomplete |= bytes.is_none();
         }
         if self.reads == Reads::Responses && ends == Ends::Stream {
             self.over(stream, end, Outcome::Complete);
         }
     }
 
-    fn reset(&mut self, stream: u32, code: u32, at: u64) {
+    fn reset(&mut self, stream: u32, code: Option<u32>, at: u64) {
         let by = match self.reads {
             Reads::Requests => Kind::Client,
             Reads::Responses => Kind::Server,
@@ -119,7 +120,7 @@ impl Conversation for Listener<'_> {
         for stream in refused {
             let outcome = Outcome::Reset {
                 by: Kind::Server,
-                code: REFUSED_STREAM,
+                code: Some(REFUSED_STREAM),
             };
             self.over(stream, at.saturating_add(1), outcome);
         }
@@ -179,8 +180,7 @@ impl Listener<'_> {
             self.state.counters.blocks_unknown += 1;
             return;
         }
-        let unpaired = streams.rise_to(stream);
-        self.state.counters.responses_unpaired += unpaired;
+        streams.rise_to(stream);
         let early = streams.take_early(stream);
         self.exchanges.seen += 1;
         let full = streams.open.len() >= MAX_STREAMS;
@@ -204,6 +204,7 @@ impl Listener<'_> {
             call,
         });
         if state.answered {
+            self.state.counters.responses_unpaired -= 1;
             self.state.counters.responses_paired += 1;
         }
         match state.over {
@@ -214,41 +215,34 @@ impl Listener<'_> {
         }
     }
 
-    fn response_fields(&mut self, stream: u32, block: &Block, start: u64) {
+    fn response_fields(&mut self, stream: u32, block: &Block) {
         let counters = &mut self.state.counters;
-        let interim = block
+        let streams = self.exchanges.streams.as_mut();
+        let state = streams.and_then(|streams| streams.answering(stream));
+        if block
             .status
-            .is_some_and(|status| (100..200).contains(&status));
-        let Some(state) = self
-            .exchanges
-            .streams
-            .as_mut()
-            .and_then(|streams| streams.answering(stream))
-        else {
-            if block.status.is_some() {
-                counters.responses += 1;
-                *if interim {
-                    &mut counters.responses_interim
-                } else {
-                    &mut counters.responses_unpaired
-                } += 1;
-            }
-            return;
-        };
-        let _ = start;
-        if interim {
+            .is_some_and(|status| (100..200).contains(&status))
+        {
             counters.responses += 1;
             counters.responses_interim += 1;
             return;
         }
+        let Some(state) = state else {
+            if block.status.is_some() {
+                counters.responses += 1;
+                counters.responses_unpaired += 1;
+            }
+            return;
+        };
         if !state.answered {
             state.answered = true;
             state.status = block.status;
             counters.responses += 1;
-            // Of one that came early it is not known yet.
-            if state.asked.is_some() {
-                counters.responses_paired += 1;
-            }
+            *if state.asked.is_some() {
+                &mut counters.responses_paired
+            } else {
+                &mut counters.responses_unpaired
+            } += 1;
         }
         state.partial |= block.partial || block.unknown > 0 && state.lacks();
         state.grpc_status = block.grpc_status.or(state.grpc_status);
@@ -294,9 +288,6 @@ impl Streams {
             outcome
         };
         for (_, stream) in self.open.drain() {
-            if stream.asked.is_none() {
-                state.counters.responses_unpaired += u64::from(stream.answered);
-            }
             let outcome = if stream.lost {
                 Outcome::Complete
             } else {
@@ -309,13 +300,8 @@ impl Streams {
 
     pub(super) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
         for (_, stream) in self.open.drain() {
-            match stream.asked {
-                Some(asked) => {
-                    if let Some(node) = asked.node {
-                        state.with_spans(|spans, around| spans.abandon(node, reason, around));
-                    }
-                }
-                None => state.counters.responses_unpaired += u64::from(stream.answered),
+            if let Some(node) = stream.asked.and_then(|asked| asked.node) {
+                state.with_spans(|spans, around| spans.abandon(node, reason, around));
             }
         }
         self.early = 0;
@@ -338,22 +324,15 @@ impl Streams {
         Some(early)
     }
 
-    /// A request begins on `stream`: those of lower ones will not be seen any more. How many
-    /// responses have none.
-    fn rise_to(&mut self, stream: u32) -> u64 {
+    /// A request begins on `stream`: those of lower ones will not be seen any more.
+    fn rise_to(&mut self, stream: u32) {
         self.highest = stream;
-        if self.early == 0 {
-            return 0;
+        if self.early > 0 {
+            self.open
+                .retain(|&other, state| state.asked.is_some() || other >= stream);
+            let asked = self.open.values().filter(|state| state.asked.is_some());
+            self.early = self.open.len() - asked.count();
         }
-        let (mut gone, mut unpaired) = (0, 0);
-        self.open.retain(|&other, state| {
-            let keep = state.asked.is_some() || other >= stream;
-            gone += usize::from(!keep);
-            unpaired += u64::from(!keep && state.answered);
-            keep
-        });
-        self.early -= gone;
-        unpaired
     }
 }
 

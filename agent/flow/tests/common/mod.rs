@@ -6,6 +6,8 @@
     reason = "each test uses a part"
 )]
 
+pub mod h2;
+
 use std::net::SocketAddr;
 
 use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags, SESSION_BIT};

@@ -1,0 +1,237 @@
+//! HTTP/2: requests and responses by stream.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::h2::{self, END_STREAM};
+use common::{End, World, the};
+use weft_abi::Stage;
+use weft_flow::span::{Kind, Link, Outcome, Span, Version};
+
+const CLIENT: (u32, u32) = (100, 100);
+const SERVER: (u32, u32) = (200, 201);
+
+struct Talk {
+    world: World,
+    client: End,
+    server: End,
+}
+
+impl Talk {
+    fn new() -> Self {
+        let mut world = World::new();
+        let (mut client, mut server) = world.connect(CLIENT, SERVER);
+        world.pass(&mut client, &mut server, &h2::hello());
+        world.pass(&mut server, &mut client, &h2::settings());
+        Self {
+            world,
+            client,
+            server,
+        }
+    }
+
+    fn ask(&mut self, bytes: &[u8]) {
+        self.world.pass(&mut self.client, &mut self.server, bytes);
+    }
+
+    fn answer(&mut self, bytes: &[u8]) {
+        self.world.pass(&mut self.server, &mut self.client, bytes);
+    }
+
+    fn spans(&mut self) -> Vec<Span> {
+        self.world.settled()
+    }
+}
+
+fn of<'a>(spans: &'a [Span], kind: Kind, path: &str) -> &'a Span {
+    let mut found = spans
+        .iter()
+        .filter(|span| span.kind == kind && span.exchange.target == path);
+    let span = found
+        .next()
+        .unwrap_or_else(|| panic!("no {kind:?} span of {path}: {spans:#?}"));
+    assert!(found.next().is_none(), "more than one span of {path}");
+    span
+}
+
+#[test]
+fn streams_interleave() {
+    let mut talk = Talk::new();
+    for (stream, path) in [(1, "/a"), (3, "/b"), (5, "/c")] {
+        talk.ask(&h2::get(stream, path));
+    }
+    talk.answer(&h2::status(5, "404", END_STREAM));
+    talk.answer(&[h2::status(1, "200", 0), h2::ok(3)].concat());
+    talk.answer(&h2::data(1, 0, b"12345"));
+    talk.answer(&h2::data(1, END_STREAM, b"6"));
+    let spans = talk.spans();
+    assert_eq!(spans.len(), 6);
+    for (path, status, bytes) in [("/a", 200, 6), ("/b", 200, 2), ("/c", 404, 0)] {
+        let client = of(&spans, Kind::Client, path);
+        let server = of(&spans, Kind::Server, path);
+        for span in [client, server] {
+            let http = &span.exchange;
+            assert_eq!(
+                (http.status, http.response_body),
+                (Some(status), Some(bytes))
+            );
+            assert_eq!(http.version, Version::Http2);
+            assert_eq!(span.outcome, Outcome::Complete);
+            assert_eq!(span.partial, Default::default());
+        }
+        assert_eq!(server.parent, Some(client.span_id));
+        assert_eq!(server.link, Link::WirePosition);
+    }
+}
+
+#[test]
+fn the_server_may_speak_first() {
+    let mut world = World::new();
+    let (mut client, mut server) = world.connect(CLIENT, SERVER);
+    world.pass(&mut server, &mut client, &h2::settings());
+    world.pass(&mut client, &mut server, &h2::hello());
+    world.pass(&mut client, &mut server, &h2::get(1, "/"));
+    world.pass(&mut server, &mut client, &h2::ok(1));
+    assert_eq!(world.settled().len(), 2);
+}
+
+#[test]
+fn a_response_may_be_seen_before_its_request() {
+    let mut talk = Talk::new();
+    let Talk {
+        world,
+        client,
+        server,
+    } = &mut talk;
+    world.receive(server, &h2::get(1, "/"));
+    world.send(server, &h2::ok(1));
+    world.receive(client, &h2::ok(1));
+    world.send(client, &h2::get(1, "/"));
+    let spans = talk.spans();
+    let client = the(&spans, CLIENT.0, Kind::Client);
+    assert_eq!(
+        (client.exchange.status, client.outcome),
+        (Some(200), Outcome::Complete)
+    );
+    let server = the(&spans, SERVER.0, Kind::Server);
+    assert_eq!(server.parent, Some(client.span_id));
+}
+
+#[test]
+fn grpc_calls() {
+    let mut talk = Talk::new();
+    talk.ask(&h2::call(1, &[]));
+    let fields = [(":status", "200"), ("content-type", "application/grpc")];
+    talk.answer(
+        &[
+            h2::headers(1, 0, &fields),
+            h2::message(1, 0),
+            h2::message(1, 0),
+            h2::trailers(1, "5"),
+        ]
+        .concat(),
+    );
+    // Without a message there are trailers only.
+    talk.ask(&h2::call(3, &[("grpc-timeout", "20m")]));
+    let fields = [fields[0], fields[1], ("grpc-status", "12")];
+    talk.answer(&h2::headers(3, END_STREAM, &fields));
+    let spans = talk.spans();
+    assert_eq!(spans.len(), 4);
+    let calls = spans.iter().filter(|span| span.kind == Kind::Client);
+    let calls: Vec<_> = calls
+        .map(|span| span.exchange.call.clone().unwrap())
+        .collect();
+    assert_eq!(
+        (calls[0].status, calls[0].requests, calls[0].responses),
+        (Some(5), Some(1), Some(2))
+    );
+    assert_eq!(
+        (calls[1].status, calls[1].timeout_ns),
+        (Some(12), Some(20_000_000))
+    );
+}
+
+#[test]
+fn streams_that_are_given_up() {
+    let mut talk = Talk::new();
+    talk.ask(&h2::call(1, &[]));
+    talk.ask(&h2::reset(1, 8));
+    talk.ask(&h2::get(3, "/late"));
+    talk.ask(&h2::get(5, "/refused"));
+    talk.answer(&h2::go_away(3));
+    talk.answer(&h2::ok(3));
+    let spans = talk.spans();
+    let outcome = |path| of(&spans, Kind::Client, path).outcome;
+    let reset = |by, code| Outcome::Reset {
+        by,
+        code: Some(code),
+    };
+    assert_eq!(outcome("/shop.Cart/Add"), reset(Kind::Client, 8));
+    assert_eq!(outcome("/late"), Outcome::Complete);
+    assert_eq!(outcome("/refused"), reset(Kind::Server, 7));
+}
+
+#[test]
+fn a_trace_context_in_the_fields() {
+    let mut talk = Talk::new();
+    let context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let Talk { world, server, .. } = &mut talk;
+    world.receive(server, &h2::call(1, &[("traceparent", context)]));
+    world.send(server, &h2::trailers(1, "0"));
+    let spans = talk.spans();
+    let span = the(&spans, SERVER.0, Kind::Server);
+    assert_eq!(span.link, Link::TraceParent);
+    assert_eq!(span.parent.unwrap().to_string(), "b7ad6b7169203331");
+}
+
+#[test]
+fn joined_in_the_middle() {
+    let mut world = World::new();
+    let (mut client, mut server) = world.sockets(CLIENT, SERVER);
+    for end in [&mut client, &mut server] {
+        end.fresh = false;
+        (end.rx, end.tx) = (5_000, 5_000);
+        let end = end.clone();
+        world.open(&end);
+    }
+    for stream in [31, 33, 35, 37] {
+        let path = format!("/{stream}");
+        world.pass(&mut client, &mut server, &h2::get(stream, &path));
+        world.pass(&mut server, &mut client, &h2::ok(stream));
+    }
+    let spans = world.settled();
+    for stream in [33, 35, 37] {
+        let path = format!("/{stream}");
+        let server = of(&spans, Kind::Server, &path);
+        let client = of(&spans, Kind::Client, &path);
+        assert_eq!(server.parent, Some(client.span_id));
+        assert_eq!(server.exchange.status, Some(200));
+    }
+    let mut stages = world.hints.iter().map(|(_, hint)| hint.stage);
+    assert!(stages.all(|stage| stage == 0 || stage == Stage::Frames as u32));
+}
+
+#[test]
+fn lost_records_make_no_wrong_span() {
+    for lost in 1..40 {
+        let mut talk = Talk::new();
+        let mut count = 0;
+        talk.world.loses = Box::new(move || {
+            count += 1;
+            count == lost
+        });
+        for stream in (1..20).step_by(2) {
+            talk.ask(&h2::get(stream, &format!("/{stream}")));
+            talk.answer(&h2::ok(stream));
+        }
+        let client = talk.client.clone();
+        talk.world.close(&client);
+        for span in talk.spans() {
+            let http = &span.exchange;
+            assert!(matches!(http.status, Some(200) | None));
+            if span.outcome == Outcome::Complete && http.status.is_none() {
+                assert!(span.partial.response_head, "{span:#?}");
+            }
+        }
+    }
+}
