@@ -168,7 +168,13 @@ fn flow_config(config: &Config) -> FlowConfig {
             Instrumented::Skip => SelfInstrumented::Skip,
             Instrumented::Keep => SelfInstrumented::Keep,
         },
-        sampler: sampler(&config.sampler),
+        sampler: if config.sampler.name == SamplerName::TraceIdRatio {
+            // The kernel programs have applied the ratio before a byte was copied.
+            sample::Sampler::Always(sample::Root::On)
+        } else {
+            sampler(&config.sampler)
+        },
+        stream_sampler: sampler(&config.sampler),
         gaps: match config.sampler.name {
             SamplerName::TraceIdRatio => Gaps::Sampling,
             _ => Gaps::Loss,
@@ -178,10 +184,6 @@ fn flow_config(config: &Config) -> FlowConfig {
 }
 
 fn sampler(sampling: &Sampling) -> sample::Sampler {
-    if sampling.name == SamplerName::TraceIdRatio {
-        // The kernel programs have applied the ratio before a byte was copied.
-        return sample::Sampler::Always(sample::Root::On);
-    }
     let root = match sampling.share() {
         share if share >= 1.0 => sample::Root::On,
         share => sample::Ratio::new(share).map_or(sample::Root::Off, sample::Root::Ratio),

@@ -14,6 +14,8 @@ pub struct Config {
     /// Connections with one of these ports on either end are muted.
     pub skip_ports: Vec<u16>,
     pub sampler: Sampler,
+    /// Of HTTP/2: the kernel programs leave none of its requests out, whatever they sample.
+    pub stream_sampler: Sampler,
     pub gaps: Gaps,
 }
 
@@ -74,6 +76,7 @@ impl Default for Config {
             self_instrumented: SelfInstrumented::default(),
             skip_ports: Vec::new(),
             sampler: Sampler::default(),
+            stream_sampler: Sampler::default(),
             gaps: Gaps::default(),
         }
     }

@@ -391,6 +391,12 @@ impl Flow {
             }
         };
         let found = connection.read(kind, data, &pieces, wanted, state);
+        if let Some(goes_over) = &found.goes_over {
+            connection.go_over(kind, goes_over, data, wanted, state);
+            state.counters.recognised_http2 += 1;
+            let (rx, tx) = connection.boundaries();
+            hints.frames(data.cookie, rx, tx, &mut state.counters);
+        }
         connection.malformed += found.malformed;
         let mute = found
             .mute

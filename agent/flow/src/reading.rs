@@ -6,7 +6,7 @@ use weft_proto::http1::{Interest, RequestParser, ResponseParser, Start, Wanted};
 use weft_proto::http2;
 
 use crate::connection::{Carrier, Connection, Half, Muted, Parser, Stage};
-use crate::exchange::{Exchanges, Found, Listener, Reads};
+use crate::exchange::{Exchanges, Found, GoesOver, Listener, Reads};
 use crate::record::Data;
 use crate::span::{Kind, Outcome};
 use crate::state::State;
@@ -131,19 +131,30 @@ impl Connection {
         waiting
     }
 
-    /// The connection goes over from HTTP/1 to HTTP/2 (RFC 7540 §3.2), on the server's side at `at`.
-    pub(crate) fn upgrade(&mut self, kind: Kind, at: u64, wanted: &Wanted) {
-        self.exchanges = Exchanges::of_streams();
+    /// The connection goes over from HTTP/1 to HTTP/2 (RFC 7540 §3.2) in the record in hand.
+    pub(crate) fn go_over(
+        &mut self,
+        kind: Kind,
+        goes_over: &GoesOver,
+        data: &Data<'_>,
+        wanted: &Wanted,
+        state: &mut State,
+    ) {
+        let GoesOver { at, asked } = *goes_over;
+        self.exchanges.go_over(asked);
         for side in [Direction::Rx, Direction::Tx] {
             let half = self.half_mut(side);
             let start = match reads(kind, side) {
-                Reads::Responses => http2::Start::Frame { offset: at },
+                Reads::Responses => http2::Start::Preface { offset: at },
                 Reads::Requests => http2::Start::Preface {
                     offset: half.expected.unwrap_or(0),
                 },
             };
             half.parser = Parser::frames(reads(kind, side), wanted, start);
         }
+        let read = usize::try_from(at.saturating_sub(data.offset)).unwrap_or(usize::MAX);
+        let rest = data.payload.get(read..).unwrap_or_default();
+        self.read_waiting(kind, data.direction, rest, data.origin.time_ns, state);
     }
 
     /// Where in each direction a frame begins, if that is known.

@@ -185,6 +185,28 @@ fn a_trace_context_in_the_fields() {
 }
 
 #[test]
+fn an_http1_request_that_is_answered_on_stream_1() {
+    let mut world = World::new();
+    let (mut client, mut server) = world.connect(CLIENT, SERVER);
+    let ask = b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+        Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n";
+    let agreed = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    world.pass(&mut client, &mut server, ask);
+    let first = [&agreed[..], &h2::settings(), &h2::ok(1)].concat();
+    world.pass(&mut server, &mut client, &first);
+    world.pass(&mut client, &mut server, &h2::hello());
+    world.pass(&mut client, &mut server, &h2::get(3, "/then"));
+    world.pass(&mut server, &mut client, &h2::ok(3));
+    let spans = world.settled();
+    for path in ["/up", "/then"] {
+        let server = of(&spans, Kind::Server, path);
+        assert_eq!(server.parent, Some(of(&spans, Kind::Client, path).span_id));
+        assert_eq!(server.exchange.status, Some(200));
+        assert_eq!(server.outcome, Outcome::Complete);
+    }
+}
+
+#[test]
 fn joined_in_the_middle() {
     let mut world = World::new();
     let (mut client, mut server) = world.sockets(CLIENT, SERVER);

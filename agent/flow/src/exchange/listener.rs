@@ -36,6 +36,15 @@ pub(crate) struct Found {
     pub(crate) mute: Option<Muted>,
     /// Offset up to which everything is read.
     pub(crate) read_to: Option<u64>,
+    pub(crate) goes_over: Option<GoesOver>,
+}
+
+/// The connection goes over to HTTP/2.
+pub(crate) struct GoesOver {
+    /// Stream offset of the server's first frame.
+    pub(crate) at: u64,
+    /// The request that asked for it, which the server answers there.
+    pub(crate) asked: Option<NodeKey>,
 }
 
 /// A request's head, in whatever version of HTTP it came.
@@ -255,6 +264,8 @@ impl Conversation for Listener<'_> {
     fn response(&mut self, head: ResponseHead, start: u64, end: u64) -> Answers {
         self.found.read_to = Some(end);
         self.state.counters.responses += 1;
+        let upgrade = head.fields.upgrade.as_deref();
+        self.exchanges.goes_over = head.status == 101 && upgrade == Some(b"h2c");
         if (100..200).contains(&head.status) && head.status != 101 {
             self.state.counters.responses_interim += 1;
             return Answers::Unknown;
@@ -328,9 +339,19 @@ impl Conversation for Listener<'_> {
     fn tunnel(&mut self, at: u64) {
         let end_ns = self.mark(at.saturating_sub(1)).time_ns;
         let reading = std::mem::take(&mut self.exchanges.response);
-        if let Some(index) = self.exchanges.find(reading)
-            && let Some(exchange) = self.exchanges.queue.remove(index)
-        {
+        let index = self.exchanges.find(reading);
+        let exchange = index.and_then(|index| self.exchanges.queue.remove(index));
+        if self.exchanges.goes_over {
+            if let Some(exchange) = &exchange {
+                exchange.release(self.state);
+            }
+            self.found.goes_over = Some(GoesOver {
+                at,
+                asked: exchange.and_then(|exchange| exchange.node),
+            });
+            return;
+        }
+        if let Some(exchange) = exchange {
             exchange.end(end_ns, Outcome::Upgraded, self.state);
         }
         self.found.mute = Some(Muted::Tunnel);

@@ -12,7 +12,7 @@ use crate::span::{Outcome, Process};
 use crate::spans::{NodeKey, Reason};
 use crate::state::State;
 
-pub(crate) use listener::{Found, Listener};
+pub(crate) use listener::{Found, GoesOver, Listener};
 use streams::Streams;
 
 #[derive(Default)]
@@ -31,6 +31,8 @@ pub(crate) struct Exchanges {
     response: Reading,
     /// Came when no request waited.
     early: Option<Early>,
+    /// The response in hand goes over to HTTP/2.
+    goes_over: bool,
     /// HTTP/2.
     streams: Option<Box<Streams>>,
 }
@@ -86,6 +88,13 @@ impl Exchanges {
             streams: Some(Box::default()),
             ..Self::default()
         }
+    }
+
+    /// The connection goes over to HTTP/2: the request that asked for it is stream 1.
+    pub(crate) fn go_over(&mut self, asked: Option<NodeKey>) {
+        let mut streams = Streams::default();
+        streams.go_on_with(asked);
+        self.streams = Some(Box::new(streams));
     }
 
     pub(crate) fn has_streams(&self) -> bool {

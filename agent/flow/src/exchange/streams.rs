@@ -269,6 +269,23 @@ impl Listener<'_> {
 // === impl Streams ===
 
 impl Streams {
+    /// A request that came as HTTP/1 is answered on stream 1 (RFC 7540 §3.2).
+    pub(super) fn go_on_with(&mut self, node: Option<NodeKey>) {
+        self.highest = 1;
+        if node.is_some() {
+            let asked = Some(Asked {
+                node,
+                request: Payload::default(),
+                call: false,
+            });
+            let stream = Stream {
+                asked,
+                ..Stream::default()
+            };
+            self.open.insert(1, stream);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.open.len() - self.early
     }

@@ -24,7 +24,7 @@ use weft_proto::trace_context::{SpanId, TraceParent};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::processes::Processes;
-use crate::span::{Kind, Link, Outcome, Process, Span};
+use crate::span::{Kind, Link, Outcome, Process, Span, Version};
 use crate::wire::{Position, Positions};
 
 use context::Context;
@@ -342,10 +342,11 @@ impl Spans {
         span.trace_flags = context.flags;
         span.trace_state.clone_from(&context.state);
         span.link = context.link;
-        let sampled = around
-            .config
-            .sampler
-            .keeps(&span.trace_id, context.parent_flags);
+        let sampler = match span.exchange.version {
+            Version::Http10 | Version::Http11 => &around.config.sampler,
+            Version::Http2 => &around.config.stream_sampler,
+        };
+        let sampled = sampler.keeps(&span.trace_id, context.parent_flags);
         let lingers = node.position.is_some();
         let counters = &mut *around.counters;
         counters.spans_open -= 1;

@@ -87,9 +87,10 @@ enum Name {
     ContentLength,
     ContentType,
     TransferEncoding,
+    Upgrade,
 }
 
-const NAMES: usize = 7;
+const NAMES: usize = 8;
 /// Most elements of [`Collector::more`].
 const MAX_MORE: usize = 256;
 /// Holds what is kept of a usual head.
@@ -166,6 +167,7 @@ impl Collector {
             (Name::TraceParent, &mut fields.traceparent),
             (Name::TraceState, &mut fields.tracestate),
             (Name::ContentType, &mut fields.content_type),
+            (Name::Upgrade, &mut fields.upgrade),
         ] {
             *slot = self.first[name as usize].map(|span| span.of(&kept));
         }
@@ -323,6 +325,7 @@ impl Name {
             (10, b't') => (b"tracestate", Self::TraceState),
             (14, b'c') => (b"content-length", Self::ContentLength),
             (12, b'c') => (b"content-type", Self::ContentType),
+            (7, b'u') => (b"upgrade", Self::Upgrade),
             (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
             _ => return None,
         };

@@ -104,6 +104,7 @@ pub struct Fields {
     /// As announced, when valid.
     pub content_length: Option<u64>,
     pub content_type: Option<Bytes>,
+    pub upgrade: Option<Bytes>,
     /// Chosen fields: index into [`Wanted`] and value, in order of appearance.
     pub chosen: Vec<(u16, Bytes)>,
 }
