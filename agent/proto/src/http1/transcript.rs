@@ -54,6 +54,7 @@ impl Transcript {
             tracestate,
             content_length,
             content_type,
+            upgrade,
             chosen,
         } = fields;
         let mut field = |name: &str, value: &Bytes| {
@@ -65,6 +66,7 @@ impl Transcript {
             ("traceparent", traceparent),
             ("tracestate", tracestate),
             ("content-type", content_type),
+            ("upgrade", upgrade),
         ] {
             value.iter().for_each(|value| field(name, value));
         }

@@ -239,7 +239,7 @@ fn response_bodies() {
     check_responses(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\u{1}HTTP/1.1 200 OK\r\n\r\n",
         &[],
-        &["0..56 101 1.1", "56 tunnel"],
+        &["0..56 101 1.1 upgrade=websocket", "56 tunnel"],
     );
     check_responses(
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\u{16}\u{3}",
