@@ -18,7 +18,9 @@ use tokio::{
 };
 use weft_abi::Verdict;
 use weft_flow::{
-    Flow, config::Config as FlowConfig, config::Gaps, config::SelfInstrumented, sample,
+    Flow,
+    config::{Config as FlowConfig, Gaps, Limits, SelfInstrumented},
+    sample,
 };
 
 use crate::{
@@ -178,6 +180,10 @@ fn flow_config(config: &Config) -> FlowConfig {
         gaps: match config.sampler.name {
             SamplerName::TraceIdRatio => Gaps::Sampling,
             _ => Gaps::Loss,
+        },
+        limits: Limits {
+            long_stream_ns: u64::try_from(config.http.long_stream.as_nanos()).unwrap_or(u64::MAX),
+            ..Limits::default()
         },
         ..FlowConfig::default()
     }

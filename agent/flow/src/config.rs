@@ -45,6 +45,8 @@ pub struct Limits {
     pub ready_spans: usize,
     /// An exchange ends when nothing crossed its connection for so long.
     pub idle_ns: u64,
+    /// A stream of HTTP/2 that is open for longer is reported as it stands.
+    pub long_stream_ns: u64,
     /// How long a server span waits for the other end's record.
     pub link_grace_ns: u64,
     /// A span that ended so long ago leaves with the evidence there is.
@@ -93,6 +95,7 @@ impl Default for Limits {
             threads: 65_536,
             ready_spans: 65_536,
             idle_ns: 60_000_000_000,
+            long_stream_ns: 120_000_000_000,
             link_grace_ns: 150_000_000,
             settle_ns: 500_000_000,
         }

@@ -117,6 +117,7 @@ impl Flow {
             let Some(connection) = self.connections.get_mut(&cookie) else {
                 continue;
             };
+            connection.exchanges.report_long(now_ns, &mut self.state);
             let until = connection.last_ns.saturating_add(idle_ns);
             if connection.exchanges.is_empty() {
                 connection.timed = false;

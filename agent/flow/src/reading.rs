@@ -141,7 +141,7 @@ impl Connection {
         state: &mut State,
     ) {
         let GoesOver { at, asked } = *goes_over;
-        self.exchanges.go_over(asked);
+        self.exchanges.go_over(asked, data.origin.time_ns);
         for side in [Direction::Rx, Direction::Tx] {
             let half = self.half_mut(side);
             let start = match reads(kind, side) {

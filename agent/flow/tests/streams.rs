@@ -4,7 +4,7 @@
 mod common;
 
 use common::h2::{self, END_STREAM};
-use common::{End, World, the};
+use common::{End, MS, World, the};
 use weft_abi::Stage;
 use weft_flow::span::{Kind, Link, Outcome, Span, Version};
 
@@ -182,6 +182,30 @@ fn a_trace_context_in_the_fields() {
     let span = the(&spans, SERVER.0, Kind::Server);
     assert_eq!(span.link, Link::TraceParent);
     assert_eq!(span.parent.unwrap().to_string(), "b7ad6b7169203331");
+}
+
+#[test]
+fn a_stream_that_stays_open_is_reported_once() {
+    let mut talk = Talk::new();
+    talk.ask(&h2::get(1, "/watch"));
+    talk.answer(&h2::status(1, "200", 0));
+    let mut spans = Vec::new();
+    for _ in 0..8 {
+        spans.extend(talk.world.after(30_000 * MS));
+        talk.answer(&h2::data(1, 0, b"event"));
+    }
+    let (client, server) = (
+        of(&spans, Kind::Client, "/watch"),
+        of(&spans, Kind::Server, "/watch"),
+    );
+    for span in [client, server] {
+        assert_eq!(span.outcome, Outcome::Open);
+        assert_eq!((span.exchange.status, span.partial.end), (Some(200), true));
+        let lasted = (span.end_ns - span.start_ns) / (1_000 * MS);
+        assert!((120..=200).contains(&lasted), "{lasted} s");
+    }
+    talk.answer(&h2::data(1, END_STREAM, b"last"));
+    assert!(talk.spans().is_empty());
 }
 
 #[test]

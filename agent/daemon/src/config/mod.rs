@@ -89,7 +89,7 @@ pub(crate) struct Selection {
     pub(crate) exclude_pids: Vec<u32>,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Http {
     /// Lower-case names of request headers that are kept as attributes.
@@ -98,6 +98,9 @@ pub(crate) struct Http {
     #[serde(with = "text::many")]
     pub(crate) route_patterns: Vec<Pattern>,
     pub(crate) instrumented: Instrumented,
+    /// A stream of HTTP/2 that is open for longer is reported as it stands, once.
+    #[serde(with = "text::one")]
+    pub(crate) long_stream: Duration,
 }
 
 /// What to do with a program that exports OpenTelemetry spans of its own.
@@ -363,6 +366,18 @@ impl Default for Retry {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(5),
             give_up: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            headers: Vec::new(),
+            routes: RouteMode::default(),
+            route_patterns: Vec::new(),
+            instrumented: Instrumented::default(),
+            long_stream: Duration::from_secs(120),
         }
     }
 }

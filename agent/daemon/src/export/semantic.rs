@@ -4,6 +4,7 @@
 use std::{borrow::Cow, fmt::Write as _, net::SocketAddr};
 
 use weft_flow::span::{Endpoint, Http, Kind, Outcome, Span, Version};
+use weft_proto::grpc;
 
 use super::{route::Routes, rpc};
 
@@ -73,19 +74,23 @@ impl Describer {
 
     pub(crate) fn attributes(&mut self, span: &Span, out: &mut impl Attributes) {
         let Span { exchange, kind, .. } = span;
-        if let Some(call) = &exchange.call {
+        // gRPC-Web and Connect are HTTP to whatever stands between.
+        let call = exchange.call.as_ref();
+        let is_http = call.is_none_or(|call| call.kind != grpc::Kind::Grpc);
+        if let Some(call) = call {
             rpc::attributes(span, call, out);
-        } else if let Some(method) = method(exchange) {
+        }
+        if let Some(method) = method(exchange).filter(|_| is_http) {
             out.text("http.request.method", method);
             if method == OTHER_METHOD {
                 out.text("http.request.method_original", &text(&exchange.method));
             }
         }
-        match (kind, &exchange.call) {
-            (Kind::Server, None) => self.server(span, out),
-            (Kind::Client, None) => self.client(span, out),
-            (Kind::Server, Some(_)) => self.ends_of_server(span, out),
-            (Kind::Client, Some(_)) => self.server_address(span, &span.peer, out),
+        match (kind, is_http) {
+            (Kind::Server, true) => self.server(span, out),
+            (Kind::Client, true) => self.client(span, out),
+            (Kind::Server, false) => self.ends_of_server(span, out),
+            (Kind::Client, false) => self.server_address(span, &span.peer, out),
         }
         if let Some(status) = exchange.status {
             out.int("http.response.status_code", status.into());

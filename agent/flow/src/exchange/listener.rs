@@ -1,12 +1,13 @@
 //! What a parser finds, on its way to the exchanges and spans.
 
 use bytes::Bytes;
+use weft_proto::grpc;
 use weft_proto::http1::{self, Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
 use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
 
 use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
 use crate::record::Ends;
-use crate::span::{Http, Kind, Link, Outcome, Partial, Process, Span, Version};
+use crate::span::{Call, Http, Kind, Link, Outcome, Partial, Process, Span, Version};
 use crate::spans::{Header, NodeKey, Request};
 use crate::state::State;
 
@@ -381,6 +382,9 @@ impl Head {
             fields,
             partial,
         } = head;
+        // Plain gRPC needs HTTP/2.
+        let kind = fields.content_type.as_deref().and_then(grpc::kind);
+        let call = kind.filter(|kind| *kind != grpc::Kind::Grpc).map(Call::of);
         Self {
             parent: fields.traceparent.as_deref().and_then(TraceParent::parse),
             trace_state: fields.tracestate.as_ref().and_then(trace_state),
@@ -397,7 +401,7 @@ impl Head {
                 status: None,
                 request_body: None,
                 response_body: None,
-                call: None,
+                call,
             },
             partial,
             stream: None,

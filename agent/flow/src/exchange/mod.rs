@@ -91,9 +91,9 @@ impl Exchanges {
     }
 
     /// The connection goes over to HTTP/2: the request that asked for it is stream 1.
-    pub(crate) fn go_over(&mut self, asked: Option<NodeKey>) {
+    pub(crate) fn go_over(&mut self, asked: Option<NodeKey>, now_ns: u64) {
         let mut streams = Streams::default();
-        streams.go_on_with(asked);
+        streams.go_on_with(asked, now_ns);
         self.streams = Some(Box::new(streams));
     }
 
@@ -124,6 +124,13 @@ impl Exchanges {
         }
         while let Some(exchange) = self.queue.pop_front() {
             exchange.end(end_ns, outcome, state);
+        }
+    }
+
+    /// Streams that have been open for too long are reported as they stand.
+    pub(crate) fn report_long(&mut self, now_ns: u64, state: &mut State) {
+        if let Some(streams) = &mut self.streams {
+            streams.report_long(now_ns, state);
         }
     }
 

@@ -44,8 +44,9 @@ struct Stream {
 }
 
 struct Asked {
-    /// `None`: there are too many.
+    /// `None`: there are too many, or it was reported already.
     node: Option<NodeKey>,
+    start_ns: u64,
     request: Payload,
     call: bool,
 }
@@ -200,6 +201,7 @@ impl Listener<'_> {
         let mut state = early.unwrap_or_default();
         state.asked = Some(Asked {
             node,
+            start_ns: mark.time_ns,
             request: Payload::default(),
             call,
         });
@@ -208,7 +210,7 @@ impl Listener<'_> {
             self.state.counters.responses_paired += 1;
         }
         match state.over {
-            Some((end_ns, outcome)) => state.end(end_ns, outcome, self.state),
+            Some((end_ns, outcome)) => state.over(end_ns, outcome, self.state),
             None => {
                 streams.open.insert(stream, state);
             }
@@ -258,7 +260,7 @@ impl Listener<'_> {
             Some(state) if state.asked.is_none() => state.over = Some((end_ns, outcome)),
             Some(_) => {
                 if let Some(state) = streams.open.remove(&stream) {
-                    state.end(end_ns, outcome, self.state);
+                    state.over(end_ns, outcome, self.state);
                 }
             }
             None => {}
@@ -270,11 +272,12 @@ impl Listener<'_> {
 
 impl Streams {
     /// A request that came as HTTP/1 is answered on stream 1 (RFC 7540 §3.2).
-    pub(super) fn go_on_with(&mut self, node: Option<NodeKey>) {
+    pub(super) fn go_on_with(&mut self, node: Option<NodeKey>, start_ns: u64) {
         self.highest = 1;
         if node.is_some() {
             let asked = Some(Asked {
                 node,
+                start_ns,
                 request: Payload::default(),
                 call: false,
             });
@@ -310,9 +313,28 @@ impl Streams {
             } else {
                 outcome
             };
-            stream.end(end_ns, outcome, state);
+            stream.over(end_ns, outcome, state);
         }
         self.early = 0;
+    }
+
+    /// Their spans leave with what is known, and nothing more is told of them.
+    pub(super) fn report_long(&mut self, now_ns: u64, state: &mut State) {
+        let limit_ns = state.config.limits.long_stream_ns;
+        for stream in self.open.values_mut() {
+            let Some(asked) = &mut stream.asked else {
+                continue;
+            };
+            if now_ns.saturating_sub(asked.start_ns) < limit_ns {
+                continue;
+            }
+            if let Some(node) = asked.node {
+                stream.end(node, now_ns, Outcome::Open, state);
+            }
+            if let Some(asked) = &mut stream.asked {
+                asked.node = None;
+            }
+        }
     }
 
     pub(super) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
@@ -362,15 +384,14 @@ impl Stream {
         self.status.is_none() || call && self.grpc_status.is_none()
     }
 
-    fn end(self, end_ns: u64, outcome: Outcome, state: &mut State) {
-        let Some((node, asked)) = self
-            .asked
-            .as_ref()
-            .and_then(|asked| Some((asked.node?, asked)))
-        else {
-            return;
-        };
-        if let Some(span) = state.spans.span_mut(node) {
+    fn over(&self, end_ns: u64, outcome: Outcome, state: &mut State) {
+        if let Some(node) = self.asked.as_ref().and_then(|asked| asked.node) {
+            self.end(node, end_ns, outcome, state);
+        }
+    }
+
+    fn end(&self, node: NodeKey, end_ns: u64, outcome: Outcome, state: &mut State) {
+        if let (Some(span), Some(asked)) = (state.spans.span_mut(node), &self.asked) {
             self.tell(asked, outcome, span);
         }
         state.with_spans(|spans, around| spans.end(node, end_ns, outcome, around));
