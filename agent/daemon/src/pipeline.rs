@@ -44,8 +44,9 @@ pub(crate) struct Question {
 const IDLE: Duration = Duration::from_millis(50);
 /// Sleep while records come in numbers.
 const BUSY: Duration = Duration::from_millis(4);
-/// Records handled before spans and hints are looked at again.
-const BURST: usize = 4096;
+/// Records handled before spans and hints are looked at again: one of HTTP/2 may hold some hundreds of
+/// requests.
+const BURST: usize = 256;
 /// Records of one look from which the kernel stops waking us for each, and below which it does again.
 const MANY: usize = 64;
 const FEW: usize = 16;

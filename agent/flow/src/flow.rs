@@ -138,7 +138,7 @@ impl Flow {
         self.state.with_spans(super::spans::Spans::finish);
     }
 
-    pub fn drain_spans(&mut self, each: impl FnMut(Span)) {
+    pub fn drain_spans(&mut self, each: impl FnMut(Box<Span>)) {
         self.state.spans.ready.drain(..).for_each(each);
     }
 
@@ -397,6 +397,9 @@ impl Flow {
             state.counters.recognised_http2 += 1;
             let (rx, tx) = connection.boundaries();
             hints.frames(data.cookie, rx, tx, &mut state.counters);
+        }
+        if found.in_step {
+            connection.malformed = 0;
         }
         connection.malformed += found.malformed;
         let mute = found

@@ -19,7 +19,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-pub(crate) type Finished = (Span, Arc<Resource>);
+pub(crate) type Finished = (Box<Span>, Arc<Resource>);
 
 #[derive(Debug)]
 pub(crate) struct Encoder {

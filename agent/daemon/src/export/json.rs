@@ -1,7 +1,8 @@
 //! OTLP/JSON (the protobuf JSON mapping as the OTLP specification changes it): ids in hexadecimal,
 //! 64-bit integers as strings, enums as numbers.
 
-use serde_json::{Map, Value as Json, json};
+use std::fmt::{Display, Write as _};
+
 use weft_flow::span::Span;
 
 use super::{
@@ -15,6 +16,7 @@ use crate::discover::{Resource, Value};
 pub(crate) struct JsonLines {
     describer: Describer,
     clock: Clock,
+    name: String,
 }
 
 impl JsonLines {
@@ -22,62 +24,65 @@ impl JsonLines {
         Self {
             describer: Describer::new(conventions),
             clock,
+            name: String::new(),
         }
     }
 
     /// One `{"resourceSpans":[...]}` and a line feed.
     pub(crate) fn line(&mut self, spans: &[Finished]) -> String {
         self.clock.refresh();
-        let groups: Vec<Json> = by_resource(spans)
-            .into_iter()
-            .map(|(resource, spans)| {
-                let spans: Vec<Json> = spans.into_iter().map(|span| self.span(span)).collect();
-                json!({
-                    "resource": { "attributes": resource_attributes(resource) },
-                    "scopeSpans": [{
-                        "scope": { "name": SCOPE, "version": VERSION },
-                        "spans": spans,
-                    }],
-                })
-            })
-            .collect();
-        format!("{}\n", json!({ "resourceSpans": groups }))
+        let mut out = Text::default();
+        out.raw(r#"{"resourceSpans":["#);
+        out.each(by_resource(spans), |out, (resource, spans)| {
+            out.raw(r#"{"resource":{"attributes":["#);
+            resource_attributes(resource, &mut KeyValues::new(out));
+            out.raw(r#"]},"scopeSpans":[{"scope":{"name":"#);
+            out.string(SCOPE);
+            out.raw(r#","version":"#);
+            out.string(VERSION);
+            out.raw(r#"},"spans":["#);
+            out.each(spans, |out, span| self.span(span, out));
+            out.raw("]}]}");
+        });
+        out.raw("]}\n");
+        out.0
     }
 
-    fn span(&mut self, span: &Span) -> Json {
+    fn span(&mut self, span: &Span, out: &mut Text) {
         let (start, end) = self.clock.unix_ns(span.start_ns, span.end_ns);
-        let mut name = String::new();
-        self.describer.name(span, &mut name);
-        let mut attributes = KeyValues::default();
-        self.describer.attributes(span, &mut attributes);
-
-        let mut object = Map::new();
-        let mut put = |key: &str, value: Json| object.insert(key.to_owned(), value);
-        put("traceId", span.trace_id.to_string().into());
-        put("spanId", span.span_id.to_string().into());
+        self.describer.name(span, &mut self.name);
+        out.raw("{");
+        out.quoted("traceId", span.trace_id);
+        out.raw(",");
+        out.quoted("spanId", span.span_id);
         if let Some(state) = &span.trace_state {
-            put("traceState", text(state).into());
+            out.raw(r#","traceState":"#);
+            out.string(&text(state));
         }
         if let Some(parent) = span.parent {
-            put("parentSpanId", parent.to_string().into());
+            out.raw(",");
+            out.quoted("parentSpanId", parent);
         }
-        put("flags", flags(span).into());
-        put("name", name.into());
-        put("kind", kind_number(span.kind).into());
-        put("startTimeUnixNano", start.to_string().into());
-        put("endTimeUnixNano", end.to_string().into());
-        put("attributes", attributes.0.into());
-        let status = match status(span) {
-            Status::Unset => json!({}),
-            Status::Error => json!({ "code": 2 }),
-        };
-        put("status", status);
-        object.into()
+        out.raw(r#","name":"#);
+        out.string(&self.name);
+        out.format(format_args!(
+            r#","flags":{},"kind":{},"#,
+            flags(span),
+            kind_number(span.kind)
+        ));
+        out.quoted("startTimeUnixNano", start);
+        out.raw(",");
+        out.quoted("endTimeUnixNano", end);
+        out.raw(r#","attributes":["#);
+        self.describer.attributes(span, &mut KeyValues::new(out));
+        out.raw(match status(span) {
+            Status::Unset => r#"],"status":{}}"#,
+            Status::Error => r#"],"status":{"code":2}}"#,
+        });
     }
 }
 
-fn resource_attributes(resource: &Resource) -> Vec<Json> {
-    let mut out = KeyValues::default();
+fn resource_attributes(resource: &Resource, out: &mut KeyValues<'_>) {
     for attribute in &resource.attributes {
         match &attribute.value {
             Value::Text(value) => out.text(&attribute.key, value),
@@ -88,29 +93,96 @@ fn resource_attributes(resource: &Resource) -> Vec<Json> {
             }
         }
     }
-    out.0
 }
 
+/// JSON as it is written.
 #[derive(Default)]
-struct KeyValues(Vec<Json>);
+struct Text(String);
 
-impl Attributes for KeyValues {
-    fn text(&mut self, key: &str, value: &str) {
+impl Text {
+    fn raw(&mut self, json: &str) {
+        self.0.push_str(json);
+    }
+
+    fn format(&mut self, json: std::fmt::Arguments<'_>) {
+        // A `String` takes everything.
+        let _ = self.0.write_fmt(json);
+    }
+
+    /// A key, and a value that needs no escapes.
+    fn quoted(&mut self, key: &str, value: impl Display) {
+        self.format(format_args!(r#""{key}":"{value}""#));
+    }
+
+    fn string(&mut self, text: &str) {
+        let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        if text.bytes().all(plain) {
+            self.0.push('"');
+            self.0.push_str(text);
+            return self.0.push('"');
+        }
+        // Of a `str` it cannot fail.
         self.0
-            .push(json!({ "key": key, "value": { "stringValue": value } }));
+            .push_str(&serde_json::to_string(text).unwrap_or_default());
+    }
+
+    fn each<T>(&mut self, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                self.raw(",");
+            }
+            write(self, item);
+        }
+    }
+}
+
+/// Elements of an array of attributes.
+struct KeyValues<'a> {
+    out: &'a mut Text,
+    first: bool,
+}
+
+impl<'a> KeyValues<'a> {
+    fn new(out: &'a mut Text) -> Self {
+        Self { out, first: true }
+    }
+
+    fn key(&mut self, key: &str) {
+        let comma = if std::mem::take(&mut self.first) {
+            ""
+        } else {
+            ","
+        };
+        self.out.raw(comma);
+        self.out.raw(r#"{"key":"#);
+        self.out.string(key);
+        self.out.raw(r#","value":"#);
+    }
+}
+
+impl Attributes for KeyValues<'_> {
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.out.raw(r#"{"stringValue":"#);
+        self.out.string(value);
+        self.out.raw("}}");
     }
 
     fn int(&mut self, key: &str, value: i64) {
-        self.0
-            .push(json!({ "key": key, "value": { "intValue": value.to_string() } }));
+        self.key(key);
+        self.out.raw("{");
+        self.out.quoted("intValue", value);
+        self.out.raw("}}");
     }
 
     fn list(&mut self, key: &str, values: &[&str]) {
-        let values: Vec<Json> = values
-            .iter()
-            .map(|value| json!({ "stringValue": value }))
-            .collect();
-        self.0
-            .push(json!({ "key": key, "value": { "arrayValue": { "values": values } } }));
+        self.key(key);
+        self.out.raw(r#"{"arrayValue":{"values":["#);
+        self.out.each(values, |out, value| {
+            out.raw(r#"{"stringValue":"#);
+            out.string(value);
+            out.raw("}");
+        });
+        self.out.raw("]}}}");
     }
 }

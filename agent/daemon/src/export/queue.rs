@@ -156,5 +156,10 @@ fn held_bytes(span: &Span) -> usize {
         .iter()
         .map(|(_, value)| value.len() + 40)
         .sum();
-    size_of::<Finished>() + exchange.method.len() + exchange.target.len() + optional + headers
+    size_of::<Finished>()
+        + size_of::<Span>()
+        + exchange.method.len()
+        + exchange.target.len()
+        + optional
+        + headers
 }

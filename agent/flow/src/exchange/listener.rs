@@ -34,6 +34,8 @@ pub(crate) struct Listener<'a> {
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) malformed: u32,
+    /// HTTP/2: a request was seen, so that frames are in step.
+    pub(crate) in_step: bool,
     pub(crate) mute: Option<Muted>,
     /// Offset up to which everything is read.
     pub(crate) read_to: Option<u64>,

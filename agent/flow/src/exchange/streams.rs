@@ -181,6 +181,7 @@ impl Listener<'_> {
             self.state.counters.blocks_unknown += 1;
             return;
         }
+        self.found.in_step = true;
         streams.rise_to(stream);
         let early = streams.take_early(stream);
         self.exchanges.seen += 1;

@@ -40,7 +40,7 @@ pub(crate) struct Spans {
     held: VecDeque<(u64, NodeKey)>,
     /// Have left and are listed no longer.
     gone: Vec<NodeKey>,
-    pub(crate) ready: VecDeque<Span>,
+    pub(crate) ready: VecDeque<Box<Span>>,
     ids: SmallRng,
 }
 
@@ -331,10 +331,9 @@ impl Spans {
             return;
         };
         let reported = node.is_reported(around);
-        let Some(span) = node.span.take() else {
+        let Some(mut span) = node.span.take() else {
             return;
         };
-        let mut span = *span;
         span.trace_id = context.trace_id;
         span.span_id = node.id;
         span.parent = context.parent;

@@ -312,7 +312,7 @@ impl World {
 
     pub fn drain(&mut self) -> Vec<Span> {
         let mut spans = Vec::new();
-        self.flow.drain_spans(|span| spans.push(span));
+        self.flow.drain_spans(|span| spans.push(*span));
         let hints = &mut self.hints;
         self.flow
             .drain_hints(|cookie, hint| hints.push((cookie, hint)));

@@ -187,7 +187,7 @@ fn rows(spans: &[Finished]) -> Vec<Row<'_>> {
         let mut stack = vec![(root, String::new(), String::new())];
         while let Some((finished, branch, below)) = stack.pop() {
             let (span, resource) = finished;
-            if !shown.insert(span) {
+            if !shown.insert(&raw const **span) {
                 continue;
             }
             rows.push(Row {
@@ -242,7 +242,7 @@ mod tests {
         text
     }
 
-    fn named(kind: Kind, id: u8, parent: u8, ms: (u64, u64), path: &'static str) -> Span {
+    fn named(kind: Kind, id: u8, parent: u8, ms: (u64, u64), path: &'static str) -> Box<Span> {
         let mut span = span(kind);
         span.span_id = SpanId([id; 8]);
         span.parent = (parent > 0).then_some(SpanId([parent; 8]));

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::discover::Resource;
 
-pub(crate) fn span(kind: Kind) -> Span {
+pub(crate) fn span(kind: Kind) -> Box<Span> {
     let start_ns = monotonic_ns();
     let (server, client) = ("127.0.0.1:8080", "127.0.0.1:40000");
     let (local, peer) = match kind {
@@ -33,7 +33,7 @@ pub(crate) fn span(kind: Kind) -> Span {
         Kind::Client => (client, server),
     };
     let endpoint = |text: &str| Endpoint::Inet(text.parse::<SocketAddr>().unwrap());
-    Span {
+    Box::new(Span {
         trace_id: TraceId([7; 16]),
         span_id: SpanId([9; 8]),
         parent: None,
@@ -66,7 +66,7 @@ pub(crate) fn span(kind: Kind) -> Span {
         },
         outcome: Outcome::Complete,
         tls: false,
-    }
+    })
 }
 
 pub(crate) fn resource(service: &str) -> Arc<Resource> {
@@ -94,7 +94,7 @@ fn encode(spans: &[Finished]) -> Vec<ResourceSpans> {
         .resource_spans
 }
 
-fn encode_one(span: Span) -> opentelemetry_proto::tonic::trace::v1::Span {
+fn encode_one(span: Box<Span>) -> opentelemetry_proto::tonic::trace::v1::Span {
     encode(&[(span, resource("shop"))])[0].scope_spans[0].spans[0].clone()
 }
 
@@ -125,7 +125,7 @@ fn flat(attributes: &[KeyValue]) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn check_attributes(span: Span, expected: &[(&str, &str)]) {
+fn check_attributes(span: Box<Span>, expected: &[(&str, &str)]) {
     let expected: Vec<_> = expected
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
