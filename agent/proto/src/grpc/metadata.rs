@@ -25,13 +25,16 @@ pub fn timeout_ns(value: &[u8]) -> Option<u64> {
 }
 
 /// The trace context of a `grpc-trace-bin` (OpenCensus, binary format): base64, with padding or
-/// without, of
+/// without, or a zero and the bytes themselves (between two gRPC C-cores) of
 ///
 /// ```text
 /// 00 | 00 trace id(16) | 01 parent id(8) | 02 flags(1)
 /// ```
 pub fn trace_parent(value: &[u8]) -> Option<TraceParent> {
-    let binary: [u8; 29] = base64(value)?;
+    let binary: [u8; 29] = match value {
+        [0, binary @ ..] => binary.try_into().ok()?,
+        text => base64(text)?,
+    };
     let [0, rest @ ..] = binary else { return None };
     let [0, rest @ ..] = rest else { return None };
     let (&trace_id, rest) = rest.split_first_chunk()?;
@@ -121,6 +124,8 @@ mod tests {
         const PARENT: &str = "00-404142434445464748494a4b4c4d4e4f-6162636465666768-01";
         check("AABAQUJDREVGR0hJSktMTU5PAWFiY2RlZmdoAgE", Some(PARENT));
         check("AABAQUJDREVGR0hJSktMTU5PAWFiY2RlZmdoAgE=", Some(PARENT));
+        check("\0\0\0@ABCDEFGHIJKLMNO\x01abcdefgh\x02\x01", Some(PARENT));
+        check("\0\0\0@ABCDEFGHIJKLMNO\x01abcdefgh\x02", None);
         check("AABAQUJDREVGR0hJSktMTU5PAWFiY2RlZmdoAgE==", None);
         check("AABAQUJDREVGR0hJSktMTU5PAWFiY2RlZmdoAg", None);
         check("BABAQUJDREVGR0hJSktMTU5PAWFiY2RlZmdoAgE", None);

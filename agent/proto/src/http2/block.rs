@@ -102,9 +102,7 @@ impl Collector {
 
     /// The string that began at `start` was the value of a field.
     pub(super) fn end(&mut self, label: Label, start: usize) {
-        let value = &self.buffer[start..];
-        let len = value.len() as u32;
-        self.odd |= value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
+        let len = (self.buffer.len() - start) as u32;
         self.judge(label);
         if label.field == Field::Unknown {
             self.unknown = self.unknown.saturating_add(1);

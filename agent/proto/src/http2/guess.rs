@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::reading::{Reading, Trust};
 use super::{Block, Conversation, Ends, Malformed, Sender};
 use crate::Piece;
-use crate::http1::start_line::is_token;
+use crate::http1::start_line::{is_text, is_token};
 
 /// Reads on from where a frame may begin.
 #[derive(Debug)]
@@ -61,11 +61,14 @@ pub(super) fn sense(block: &Block, sender: Sender, ends: Ends) -> Option<u32> {
         Sender::Server => !request,
     };
     let method = |method: &Bytes| method.iter().copied().all(is_token) && !method.is_empty();
-    let path = |path: &Bytes| matches!(path[..], [b'/', ..] | [b'*']);
-    let scheme = |scheme: &Bytes| scheme.first().is_some_and(u8::is_ascii_lowercase);
+    let path = |path: &Bytes| matches!(path[..], [b'/', ..] | [b'*']) && is_text(path);
+    let text = |text: &Bytes| is_text(text);
     let valid = block.method.as_ref().is_none_or(method)
         && block.path.as_ref().is_none_or(path)
-        && block.scheme.as_ref().is_none_or(scheme)
+        && block.scheme.as_ref().is_none_or(text)
+        && block.authority.as_ref().is_none_or(text)
+        && block.user_agent.as_ref().is_none_or(text)
+        && block.content_type.as_ref().is_none_or(text)
         && block.status.is_none_or(|status| status < 600);
     if !fits || !valid {
         return None;

@@ -10,7 +10,7 @@ use crate::grpc::Messages;
 #[derive(Debug, Default)]
 pub(super) struct Transcript {
     pub(super) lines: Vec<String>,
-    /// The blocks among them.
+    /// The blocks among them: stream, block, and where it began.
     pub(super) blocks: Vec<(u32, Block, u64)>,
     /// No event may lie before.
     reached: u64,
@@ -30,7 +30,7 @@ impl Conversation for Transcript {
     fn fields(&mut self, stream: u32, block: Block, ends: Ends, start: u64, end: u64) {
         assert!(start >= self.reached && end >= start, "{:?}", self.lines);
         let text = format!("..{end} fields {stream}{}{}", describe(&block), ended(ends));
-        self.blocks.push((stream, block, end));
+        self.blocks.push((stream, block, start));
         self.reached = end;
         self.lines.push(format!("{start}{text}"));
     }

@@ -1,5 +1,6 @@
 mod blocks;
 mod compression;
+mod corpus;
 mod differential;
 mod frames;
 mod joined;
@@ -7,7 +8,7 @@ mod losses;
 mod stories;
 
 use super::transcript::Transcript;
-use super::{PREFACE, Parser, Sender, Start};
+use super::{FRAME_HEADER, PREFACE, Parser, Sender, Start};
 use crate::Piece;
 use crate::http1::Wanted;
 
