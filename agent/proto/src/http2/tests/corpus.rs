@@ -15,7 +15,7 @@ fn transcripts() {
         .collect();
     names.sort();
     names.dedup();
-    assert!(names.len() >= 9, "the corpus is not there");
+    assert!(names.len() >= 15, "the corpus is not there");
     for name in names {
         let path = name.with_extension("expected");
         let said = transcript(&name);

@@ -1,3 +1,4 @@
+mod abuse;
 mod blocks;
 mod compression;
 mod corpus;
