@@ -49,7 +49,7 @@ const MANY: u32 = 4_000;
 fn rapid_resets() {
     let mut watched = Watched::new(Sender::Client);
     for stream in (0..MANY).map(|stream| 2 * stream + 1) {
-        let path = hex(&format!("82 86 4405 2f{:08x}", stream));
+        let path = hex(&format!("82 86 4405 2f{stream:08x}"));
         watched.feed(
             &[
                 frame(1, 5, stream, &path),
