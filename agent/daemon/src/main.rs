@@ -23,14 +23,9 @@ use std::{
 
 use clap::Parser as _;
 use log::LevelFilter;
-use mimalloc::MiMalloc;
 
 use cli::{Cli, Command};
 use config::{Config, Environment};
-
-/// Spans are made on one thread and freed on another, for which the C library's allocator is slow.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 const OTHER: u8 = 1;
 const USAGE: u8 = 2;
