@@ -1,6 +1,5 @@
-//! Connections joined in the middle, and what nobody should take for one.
+//! Connections joined in the middle.
 
-use super::super::sniff;
 use super::*;
 use Part::{Bytes, Call, Gap};
 
@@ -134,42 +133,4 @@ fn entries_become_known() {
             "1032..1046 fields 9 method=GET path=/a scheme=http user-agent=w unknown=1 end",
         ],
     );
-}
-
-#[test]
-fn sniffed() {
-    let ok = frame(1, 4, 1, &hex("88 c1"));
-    let with = |more: &[Vec<u8>]| [vec![ok.clone()], more.to_vec()].concat().concat();
-    is(&get(), 0, Some(Sender::Client));
-    is(&ok, 0, Some(Sender::Server));
-    is(&with(&[frame(0, 1, 1, b"hello")]), 0, Some(Sender::Server));
-    is(
-        &with(&[frame(0, 1, 1, &[0; 5000])])[..100],
-        4900,
-        Some(Sender::Server),
-    );
-    is(
-        &[frame(8, 0, 0, &hex("00000001")), get()].concat(),
-        0,
-        Some(Sender::Client),
-    );
-    // Neither end nor next frame is seen.
-    is(&ok, 5, None);
-    is(&ok[..10], 5, None);
-    // No head.
-    is(&frame(8, 0, 0, &hex("00000001")), 0, None);
-    is(&frame(1, 5, 1, &hex("c0c1")), 0, None);
-    is(&frame(0, 1, 1, b"hello"), 0, None);
-    // Nobody's.
-    is(&frame(1, 5, 1, &hex("82 88")), 0, None);
-    is(&frame(1, 5, 1, &hex("82 86 04 022f00")), 0, None);
-    is(&frame(1, 5, 1, &hex("82 86 04 0161")), 0, None);
-    is(&frame(1, 5, 1, &hex("82 58 0161 86")), 0, None);
-    is(&frame(1, 0x45, 1, &hex("82 86 84")), 0, None);
-    is(&frame(1, 5, 2, &hex("82 86 84")), 0, None);
-    is(&frame(1, 5, 0x8000_0001, &hex("82 86 84")), 0, None);
-    #[track_caller]
-    fn is(bytes: &[u8], more: usize, expected: Option<Sender>) {
-        assert_eq!(sniff(bytes, bytes.len() + more), expected, "{bytes:02x?}");
-    }
 }

@@ -6,6 +6,7 @@ mod differential;
 mod frames;
 mod joined;
 mod losses;
+mod sniffed;
 mod stories;
 
 use super::transcript::Transcript;
