@@ -135,15 +135,15 @@ const MAX_MARKS: usize = 64;
 // === impl Mark ===
 
 impl Mark {
-    /// Where ciphertext left whose length is not known.
-    pub(crate) fn cipher(seq: u32) -> Self {
+    /// Where ciphertext crossed; 0: its length is not known.
+    pub(crate) fn cipher(seq: u32, cipher_len: u32) -> Self {
         Self {
             offset: 0,
             time_ns: 0,
             tid: 0,
             tgid: 0,
             seq: Some(seq),
-            cipher_len: 0,
+            cipher_len,
             off_epoll: false,
         }
     }

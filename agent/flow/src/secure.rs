@@ -2,7 +2,7 @@
 
 use crate::connection::{Carrier, Connection, Layer, Mark, Muted, Stage, endpoints};
 use crate::flow::Flow;
-use crate::record::Secure;
+use crate::record::{Before, Secure};
 use crate::span::Kind;
 
 // === impl Flow ===
@@ -79,26 +79,31 @@ impl Flow {
             from_beginning: false,
             tls: true,
         };
-        // Of requests in order, the last is the one whose ciphertext has left; a stream's number
-        // tells by itself.
-        let last = session
-            .exchanges
-            .nodes()
-            .last()
-            .filter(|(stream, _)| stream.is_none());
-        let streams = session
-            .exchanges
-            .nodes()
-            .filter(|(stream, _)| stream.is_some());
-        for (stream, node) in streams.chain(last) {
-            let mark = match (stream, secure.written_at) {
-                (None, Some(seq)) => Mark::cipher(seq),
-                (None, None) => continue,
-                (Some(_), _) => Mark::cipher(0),
-            };
-            if let Some(position) = carrier.position(Kind::Client, stream, &mark, 0) {
+        let requests = |in_order: bool| {
+            let nodes = session.exchanges.nodes();
+            nodes.filter(move |(stream, _)| stream.is_none() == in_order)
+        };
+        let mut in_order = requests(true);
+        let told = match secure.before {
+            None => None,
+            // The last is the one whose ciphertext has left.
+            Some(Before::Written { seq }) => in_order
+                .last()
+                .map(|request| (Kind::Client, request, Mark::cipher(seq, 0))),
+            // Which of several requests stood where in it is not known.
+            Some(Before::Read { seq, len }) => in_order
+                .next()
+                .filter(|_| in_order.next().is_none())
+                .map(|request| (Kind::Server, request, Mark::cipher(seq, len))),
+        };
+        // A stream's number tells by itself.
+        let streams = requests(false).flat_map(|request| {
+            [Kind::Client, Kind::Server].map(|kind| (kind, request, Mark::cipher(0, 0)))
+        });
+        for (kind, (stream, node), mark) in streams.chain(told) {
+            if let Some(position) = carrier.position(kind, stream, &mark, 0) {
                 self.state
-                    .with_spans(|spans, around| spans.left_at(node, position, around));
+                    .with_spans(|spans, around| spans.crossed_at(node, kind, position, around));
             }
         }
     }

@@ -5,6 +5,7 @@ mod common;
 
 use common::{End, OK, World, get, the};
 use weft_abi::Direction;
+use weft_flow::record::Before;
 use weft_flow::span::{Endpoint, Kind, Link, Outcome, Span};
 
 const CURL: (u32, u32) = (100, 100);
@@ -143,7 +144,8 @@ fn proof_may_come_with_the_ciphertext_of_the_request() {
     let ((socket, other), (mut client, _)) = connect(&mut world, false);
     let mut server = world.session(&other, true);
     world.send(&mut client, &get("/a"));
-    world.put_on(&client, socket.cookie, Some(socket.tx_seq));
+    let written = Before::Written { seq: socket.tx_seq };
+    world.put_on(&client, socket.cookie, Some(written));
     world.receive(&mut server, &get("/a"));
     world.pass(&mut server, &mut client, OK);
     assert_linked(&world.settled());
@@ -178,4 +180,39 @@ fn a_new_session_on_a_socket_ends_the_one_before() {
     let paths: Vec<_> = spans.iter().map(|span| &span.exchange.target[..]).collect();
     assert_eq!(paths, [b"/a", b"/b"]);
     assert_eq!(spans[0].outcome, Outcome::ConnectionClosed);
+}
+
+/// The server reads the request with the end of the handshake, so that only its answer proves the
+/// socket: which ciphertext the request stood in is told then, `before` bytes in front of it and
+/// `behind` bytes after its beginning.
+fn read_ahead(before: u32, behind: u32, requests: &[&str]) -> Vec<Span> {
+    let mut world = World::new();
+    let ((asking, socket), (mut client, mut server)) = connect(&mut world, false);
+    world.put_on(&client, asking.cookie, None);
+    let seq = client.tx_seq.wrapping_sub(before);
+    for path in requests {
+        world.send(&mut client, &get(path));
+    }
+    let all: Vec<u8> = requests.iter().flat_map(|path| get(path)).collect();
+    world.receive(&mut server, &all);
+    let read = Before::Read {
+        seq,
+        len: before + behind,
+    };
+    world.put_on(&server, socket.cookie, Some(read));
+    world.pass(&mut server, &mut client, &OK.repeat(requests.len()));
+    world.settled()
+}
+
+#[test]
+fn a_request_that_came_with_the_handshake_is_linked_by_its_answer() {
+    assert_linked(&read_ahead(80, 400, &["/a"]));
+    // Other ciphertext, and more than one request: no proof.
+    for spans in [
+        read_ahead(80, 0, &["/a"]),
+        read_ahead(80, 800, &["/a", "/b"]),
+    ] {
+        assert!(spans.iter().all(|span| span.link == Link::None));
+        assert!(spans.iter().all(|span| !span.partial.peer));
+    }
 }

@@ -131,6 +131,10 @@ pub struct Connection {
     pub session_tgid: u32,
     /// A socket: object of that session; 0: none.
     pub session: u64,
+    /// A socket that carries TLS for a session that is not known yet: sequence numbers of the
+    /// ciphertext it received last, `[ahead_seq, ahead_end)`; the end 0: none.
+    pub ahead_seq: u32,
+    pub ahead_end: u32,
     pub rx: Half,
     pub tx: Half,
 }

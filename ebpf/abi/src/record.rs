@@ -184,16 +184,17 @@ pub enum Family {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SecureRecord {
-    /// `flags`: [`DataFlags::SEQ`].
+    /// `flags`: [`DataFlags::SEQ`]. `direction`: with that, of the plaintext that is meant.
     pub header: RecordHeader,
     /// Id of the session: [`SESSION_BIT`](crate::SESSION_BIT) is set.
     pub cookie: u64,
     /// Socket cookie; 0: not proved.
     pub socket: u64,
-    /// With [`DataFlags::SEQ`]: sequence number at which the plaintext that was written last left.
+    /// With [`DataFlags::SEQ`]. `Tx`: sequence number at which the plaintext that was written last
+    /// left. `Rx`: where the ciphertext began that the plaintext read so far came in.
     pub seq: u32,
-    /// [`Site::stack`](crate::Site) of the probe.
-    pub stack: u32,
+    /// `Rx`: bytes of that ciphertext.
+    pub len: u32,
 }
 
 /// End of one direction of a connection, or of the whole.

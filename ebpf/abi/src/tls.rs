@@ -164,6 +164,9 @@ pub struct TlsCall {
     /// Bits of [`TlsCallFlags`].
     pub flags: u32,
     pub data_flags: u32,
+    /// Of the socket, when it was not known to carry this session: `Connection::ahead_seq`, `ahead_end`.
+    pub ahead_seq: u32,
+    pub ahead_end: u32,
 }
 
 /// Bits of [`TlsCall::flags`]; the lowest byte holds [`SiteFlags`], the highest [`Site::stack`].
@@ -188,6 +191,9 @@ pub struct TlsThread {
     pub wrote_len: u32,
     /// 1: more than one session wrote.
     pub wrote_mixed: u32,
+    /// The process and the `Control::epoch` for which it was found selected last.
+    pub allowed_tgid: u32,
+    pub allowed_epoch: u32,
     pub plain: Plain,
 }
 
@@ -277,8 +283,8 @@ pub struct GoKey {
 }
 
 const _: () = assert!(size_of::<Session>() == size_of::<Connection>() + 72);
-const _: () = assert!(size_of::<TlsCall>() == 64);
-const _: () = assert!(size_of::<TlsThread>() == 200);
+const _: () = assert!(size_of::<TlsCall>() == 72);
+const _: () = assert!(size_of::<TlsThread>() == 216);
 
 #[cfg(test)]
 mod tests {

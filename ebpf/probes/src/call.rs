@@ -123,12 +123,6 @@ pub(crate) fn socket_call(
     if state.stage == Stage::Secure as u32 && control.tls == 0 {
         return count(Counter::CallsSecure);
     }
-    let truncated = receives && flags & MSG_TRUNC != 0;
-    let buffers = if truncated {
-        Buffers::missing(Missing::NoBuffer)
-    } else {
-        caller::buffers(direction, moved, state)
-    };
     let mut data_flags = 0;
     if is_tcp {
         data_flags |= DataFlags::SEQ;
@@ -136,6 +130,28 @@ pub(crate) fn socket_call(
     if flags & MSG_DONTWAIT != 0 {
         data_flags |= DataFlags::NONBLOCKING;
     }
+    if state.stage == Stage::Secure as u32 {
+        let crossed = tls::Crossed {
+            receives,
+            tcp: is_tcp,
+            seq,
+            moved,
+            tgid,
+            data_flags: u32::from(data_flags | epoll(sk)),
+            time_ns,
+            first: 0,
+            address: 0,
+        };
+        if tls::crossed_as_before(&crossed, state) {
+            return count(Counter::CallsSecure);
+        }
+    }
+    let truncated = receives && flags & MSG_TRUNC != 0;
+    let buffers = if truncated {
+        Buffers::missing(Missing::NoBuffer)
+    } else {
+        caller::buffers(direction, moved, state)
+    };
     let Some(source) = walk::source(desk, buffers) else {
         return;
     };

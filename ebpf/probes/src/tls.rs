@@ -26,7 +26,7 @@ use crate::{
     walk::{self, Desk, Walk},
 };
 
-pub(crate) use proof::{Crossed, crossed, forget, is_secure};
+pub(crate) use proof::{Crossed, crossed, crossed_as_before, forget, is_secure};
 pub(crate) use thread::Storage;
 
 /// Plaintext bytes of one call that are believed.
@@ -53,10 +53,11 @@ pub(crate) fn enter(call: &TlsCall, g: impl Fn() -> u64) {
     if tgid == select::OWN_TGID.load() {
         return;
     }
-    if control.by_port == 0 && !select::selected(control, tgid, 0, 0) {
+    let is_go = call.flags & u32::from(SiteFlags::GO) != 0;
+    if is_go && control.by_port == 0 && !select::selected(control, tgid, 0, 0) {
         return;
     }
-    if call.flags & u32::from(SiteFlags::GO) != 0 {
+    if is_go {
         let key = GoKey {
             g: g(),
             tgid,
@@ -67,10 +68,18 @@ pub(crate) fn enter(call: &TlsCall, g: impl Fn() -> u64) {
         }
         return;
     }
-    match thread::get_or_create(task()) {
-        Some(thread) => thread.call = *call,
-        None => count(Counter::TlsStateFailed),
+    let Some(thread) = thread::get_or_create(task()) else {
+        return count(Counter::TlsStateFailed);
+    };
+    let judged = thread.allowed_tgid == tgid && thread.allowed_epoch == control.epoch;
+    if !judged && control.by_port == 0 {
+        if !select::selected(control, tgid, 0, 0) {
+            return;
+        }
+        thread.allowed_tgid = tgid;
+        thread.allowed_epoch = control.epoch;
     }
+    thread.call = *call;
 }
 
 /// Where the plaintext of a call stands.
@@ -182,14 +191,14 @@ fn finish(call: &TlsCall, moved: u32, thread: &mut TlsThread) -> bool {
         reserved: 0,
     };
     let writes = call.flags & u32::from(SiteFlags::WRITE) != 0;
-    if !session::prepare(&key, call, control, moved) {
+    // A call that only found out that nothing is there: most that move nothing.
+    if moved == 0 && call.socket == 0 && thread.received.socket == 0 {
         return false;
     }
-    let Some(session) = SESSIONS.get_ptr_mut(key) else {
+    // SAFETY: an element of the map; a session is used by one thread at a time, as its library asks.
+    let Some(session) = (unsafe { session::prepare(&key, call, control, moved).as_mut() }) else {
         return false;
     };
-    // SAFETY: an element of the map; a session is used by one thread at a time, as its library asks.
-    let session = unsafe { &mut *session };
     if call.flags & TlsCallFlags::SEQ != 0 {
         if writes {
             session.tx_seq = call.end;

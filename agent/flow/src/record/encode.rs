@@ -4,12 +4,14 @@ use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, SocketAddr};
 
 use weft_abi::{
-    CloseRecord, DataFlags, DataRecord, Family, OpenRecord, ProcessRecord, RecordHeader,
+    CloseRecord, DataFlags, DataRecord, Direction, Family, OpenRecord, ProcessRecord, RecordHeader,
     RecordKind, SecureRecord,
 };
 
 use super::layout::Writer;
-use super::{Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure};
+use super::{
+    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
+};
 
 impl Record<'_> {
     /// Appends the record as the kernel programs write it.
@@ -132,14 +134,20 @@ impl Secure {
             origin: _,
             session,
             socket,
-            written_at,
+            before,
         } = self;
-        let flags = written_at.map_or(0, |_| DataFlags::SEQ);
+        let flags = before.map_or(0, |_| DataFlags::SEQ);
+        let (direction, seq, len) = match *before {
+            None => (Direction::Rx, 0, 0),
+            Some(Before::Written { seq }) => (Direction::Tx, seq, 0),
+            Some(Before::Read { seq, len }) => (Direction::Rx, seq, len),
+        };
         writer.put(offset_of!(RecordHeader, flags), &flags.to_ne_bytes());
+        writer.put(offset_of!(RecordHeader, direction), &[direction as u8]);
         writer.put(offset_of!(SecureRecord, cookie), &session.to_ne_bytes());
         writer.put(offset_of!(SecureRecord, socket), &socket.to_ne_bytes());
-        let seq = written_at.unwrap_or(0);
         writer.put(offset_of!(SecureRecord, seq), &seq.to_ne_bytes());
+        writer.put(offset_of!(SecureRecord, len), &len.to_ne_bytes());
     }
 }
 

@@ -86,8 +86,16 @@ pub struct Secure {
     pub session: u64,
     /// Cookie of the socket; 0: not proved.
     pub socket: u64,
-    /// Sequence number at which the plaintext that was written last left.
-    pub written_at: Option<u32>,
+    pub before: Option<Before>,
+}
+
+/// Where plaintext crossed that was seen before its socket was known, in sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// What was written last left from there on.
+    Written { seq: u32 },
+    /// All that was read so far stood in this ciphertext.
+    Read { seq: u32, len: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,11 +323,18 @@ impl Secure {
         let reader = Reader::new(bytes, size_of::<SecureRecord>())?;
         let flags = reader.u16(offset_of!(RecordHeader, flags));
         let seq = reader.u32(offset_of!(SecureRecord, seq));
+        let before = match reader.direction()? {
+            Direction::Tx => Before::Written { seq },
+            Direction::Rx => Before::Read {
+                seq,
+                len: reader.u32(offset_of!(SecureRecord, len)),
+            },
+        };
         Ok(Self {
             origin,
             session: reader.u64(offset_of!(SecureRecord, cookie)),
             socket: reader.u64(offset_of!(SecureRecord, socket)),
-            written_at: (flags & DataFlags::SEQ != 0).then_some(seq),
+            before: (flags & DataFlags::SEQ != 0).then_some(before),
         })
     }
 }

@@ -131,6 +131,8 @@ impl Spans {
         } = request;
         around.counters.spans_open += 1;
         let (kind, process, start_ns) = (span.kind, span.process, span.start_ns);
+        // A TLS session's socket may be proved by the response.
+        let waits_for_socket = span.partial.peer && around.config.links.wire_position;
         let id = match &header {
             Some(header) if header.own => header.parent.parent_id,
             _ => SpanId(self.random_id()),
@@ -157,7 +159,7 @@ impl Spans {
                 } else if self.nodes[key].position.is_some() {
                     let until = start_ns.saturating_add(limits.link_grace_ns);
                     self.grace.push_back((until, key));
-                } else {
+                } else if !waits_for_socket {
                     self.settle_alone(key, around);
                 }
             }
@@ -199,16 +201,31 @@ impl Spans {
         other
     }
 
-    /// Where a client's request left is known only now.
-    pub(crate) fn left_at(&mut self, client: NodeKey, position: Position, around: &mut Around<'_>) {
-        let new = self
-            .nodes
-            .get(client)
-            .is_some_and(|node| node.kind == Kind::Client && node.position.is_none());
-        if new && let Some(server) = self.meet(client, position, around) {
-            self.unlist(server);
-            self.attach(server, client, Link::WirePosition, around);
+    /// Where a request crossed is known only now.
+    pub(crate) fn crossed_at(
+        &mut self,
+        key: NodeKey,
+        kind: Kind,
+        position: Position,
+        around: &mut Around<'_>,
+    ) {
+        let Some(node) = self.nodes.get(key) else {
+            return;
+        };
+        let knows = matches!(node.progress, Progress::Known(_));
+        let late = node.position.is_some() || (kind == Kind::Server && knows);
+        if node.kind != kind || late {
+            return;
         }
+        let Some(other) = self.meet(key, position, around) else {
+            return;
+        };
+        self.unlist(other);
+        let (client, server) = match kind {
+            Kind::Client => (key, other),
+            Kind::Server => (other, key),
+        };
+        self.attach(server, client, Link::WirePosition, around);
     }
 
     /// To be filled with what the response tells.

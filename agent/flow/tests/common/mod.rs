@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags, SESSION_BIT};
 use weft_flow::record::{
-    Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
+    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
 };
 use weft_flow::span::{Kind, Span};
 use weft_flow::{Config, Counters, Flow, ProcessEvent};
@@ -174,12 +174,12 @@ impl World {
         session
     }
 
-    pub fn put_on(&mut self, session: &End, socket: u64, written_at: Option<u32>) {
+    pub fn put_on(&mut self, session: &End, socket: u64, before: Option<Before>) {
         let record = Record::Secure(Secure {
             origin: self.origin(session),
             session: session.cookie,
             socket,
-            written_at,
+            before,
         });
         self.record(&record);
     }

@@ -1,8 +1,8 @@
 //! Which socket carries a session.
 
 use weft_abi::{
-    Connection, Control, Crossing, DataFlags, GoKey, Lengths, Records, Session, SessionFlags,
-    SessionKey, SiteFlags, Stage, TlsCall, TlsCallFlags, TlsProbes, TlsThread,
+    Connection, Control, Crossing, DataFlags, Direction, GoKey, Lengths, Records, Session,
+    SessionFlags, SessionKey, SiteFlags, Stage, TlsCall, TlsCallFlags, TlsProbes, TlsThread,
 };
 
 use super::{session, task, thread};
@@ -71,20 +71,57 @@ pub(crate) fn crossed(crossed: &Crossed, state: &mut Connection, control: &Contr
     told
 }
 
+/// Whether the call was made by a call of the session that the socket was proved to carry, which
+/// needs no look at the bytes. It is noted then.
+#[inline(always)]
+pub(crate) fn crossed_as_before(crossed: &Crossed, state: &mut Connection) -> bool {
+    let Some(thread) = thread::get(task()) else {
+        return false;
+    };
+    let call = &mut thread.call;
+    call.object != 0
+        && call.object == state.session
+        && crossed.tgid == state.session_tgid
+        && inside(call, crossed, state)
+}
+
 /// The call was made by a TLS call.
 #[inline(always)]
 fn inside(call: &mut TlsCall, crossed: &Crossed, state: &mut Connection) -> bool {
+    let told = state.stage == Stage::Secure as u32;
     let known = state.session == call.object && state.session_tgid == crossed.tgid;
-    if !known && !is_record(crossed.first) {
-        return state.stage == Stage::Secure as u32;
-    }
-    // A call whose end was not seen still stands there.
-    if call.socket != 0 && call.socket != state.cookie {
-        return state.stage == Stage::Secure as u32;
+    let mut seq = crossed.seq;
+    if !known {
+        if !told && !is_record(crossed.first) {
+            return false;
+        }
+        let (ahead_seq, ahead_end) = (state.ahead_seq, state.ahead_end);
+        // A goroutine's call that failed is not seen to end: this may be outside of it.
+        if crossed.receives && crossed.tcp {
+            ahead(crossed, state);
+        }
+        // A call whose end was not seen still stands there.
+        if !is_record(crossed.first) || (call.socket != 0 && call.socket != state.cookie) {
+            return told;
+        }
+        state.session = call.object;
+        state.session_tgid = crossed.tgid;
+        call.ahead_seq = ahead_seq;
+        call.ahead_end = ahead_end;
+        if crossed.receives && ahead_end == seq {
+            seq = ahead_seq;
+        }
+    } else {
+        // The same: the call that made it known may be one that failed before.
+        if crossed.receives && crossed.tcp {
+            state.ahead_seq = crossed.seq;
+            state.ahead_end = crossed.seq.wrapping_add(crossed.moved);
+        }
+        if call.socket != 0 && call.socket != state.cookie {
+            return told;
+        }
     }
     state.stage = Stage::Secure as u32;
-    state.session = call.object;
-    state.session_tgid = crossed.tgid;
     call.socket = state.cookie;
     let writes = call.flags & TlsCallFlags::WRITE != 0;
     if writes == crossed.receives {
@@ -92,7 +129,7 @@ fn inside(call: &mut TlsCall, crossed: &Crossed, state: &mut Connection) -> bool
     }
     if call.time_ns == 0 {
         call.time_ns = crossed.time_ns;
-        call.seq = crossed.seq;
+        call.seq = seq;
     }
     call.end = crossed.seq.wrapping_add(crossed.moved);
     call.data_flags = crossed.data_flags;
@@ -100,6 +137,17 @@ fn inside(call: &mut TlsCall, crossed: &Crossed, state: &mut Connection) -> bool
         call.flags |= TlsCallFlags::SEQ;
     }
     true
+}
+
+/// Ciphertext came in for a session that is not known yet: the end of a handshake, and with it
+/// perhaps a request.
+#[inline(always)]
+fn ahead(crossed: &Crossed, state: &mut Connection) {
+    let other_record = is_record(crossed.first) && !is_data(crossed.first);
+    if state.ahead_end != crossed.seq || other_record {
+        state.ahead_seq = crossed.seq;
+    }
+    state.ahead_end = crossed.seq.wrapping_add(crossed.moved);
 }
 
 /// The session on this socket.
@@ -175,6 +223,8 @@ fn outside_received(crossed: &Crossed, state: &mut Connection) {
             return;
         }
         holder = state.session;
+    } else if crossed.tcp {
+        ahead(crossed, state);
     }
     let Some(thread) = thread::get_or_create(task()) else {
         return;
@@ -296,13 +346,15 @@ fn outside_sent(crossed: &Crossed, state: &mut Connection, thread: &mut TlsThrea
     // What it has taken in by now is not known.
     session.credit = u64::from(MAX_PLAIN + MAX_OVERHEAD);
     session.flags |= SessionFlags::FROM_MEMORY;
-    let mut flags = 0;
+    let mut before = session::Before::NOTHING;
     if crossed.tcp {
         session.tx_seq = end;
         session.flags |= SessionFlags::TX_SEQ;
-        flags = DataFlags::SEQ;
+        before.direction = Direction::Tx;
+        before.flags = DataFlags::SEQ;
+        before.seq = crossed.seq.wrapping_add(at);
     }
-    session::bind(session, state.cookie, flags, crossed.seq.wrapping_add(at));
+    session::bind(session, state.cookie, &before);
 }
 
 /// Where in what was sent the ciphertext of `len` bytes of plaintext begins: nothing else stands
@@ -392,7 +444,7 @@ pub(super) fn took_in(
             let _gone = SESSIONS.remove(self::key(holder, key.tgid));
         }
         session.flags |= SessionFlags::TX_SEQ | SessionFlags::FROM_MEMORY;
-        session::bind(session, socket, 0, 0);
+        session::bind(session, socket, &session::Before::NOTHING);
     }
 }
 

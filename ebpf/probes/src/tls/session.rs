@@ -1,5 +1,7 @@
 //! Sessions: made at their first call, replaced when their object turns up on another socket.
 
+use core::ptr;
+
 use aya_ebpf::{
     bindings::BPF_ANY,
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
@@ -21,21 +23,34 @@ use crate::{
 /// has the smallest.
 const MIN_AROUND: u64 = 5 + 16;
 
-/// Sees to it that the session is there when it is worth having, and stands on the call's socket.
-/// False: it is not.
+/// The call's session, which is made when it is worth having, and put on the call's socket. Null:
+/// there is none.
 #[inline(never)]
-pub(super) fn prepare(key: &SessionKey, call: &TlsCall, control: &Control, moved: u32) -> bool {
+pub(super) fn prepare(
+    key: &SessionKey,
+    call: &TlsCall,
+    control: &Control,
+    moved: u32,
+) -> *mut Session {
     let mut gone = false;
     if let Some(found) = SESSIONS.get_ptr_mut(*key) {
         // SAFETY: an element of the map.
         let session = unsafe { &mut *found };
         let other = is_other(session, call, moved);
         if !other && (call.socket == 0 || session.socket == call.socket) {
-            return judged(session, call, control, key.tgid);
+            return if judged(session, call, control, key.tgid) {
+                found
+            } else {
+                ptr::null_mut()
+            };
         }
         if session.socket == 0 && !other {
-            bind(session, call.socket, 0, 0);
-            return judged(session, call, control, key.tgid);
+            bind(session, call.socket, &Before::read(session, call));
+            return if judged(session, call, control, key.tgid) {
+                found
+            } else {
+                ptr::null_mut()
+            };
         }
         gone = true;
     }
@@ -45,11 +60,28 @@ pub(super) fn prepare(key: &SessionKey, call: &TlsCall, control: &Control, moved
     }
     // The socket's own hook has judged the process; it would not have noted the call otherwise.
     if call.socket == 0 && !select::selected(control, key.tgid, 0, 0) {
-        return false;
+        return ptr::null_mut();
     }
     if call.socket == 0 && moved == 0 && call.flags & TlsCallFlags::WRITE != 0 {
-        return false;
+        return ptr::null_mut();
     }
+    let id = create(key, call, control);
+    if id == 0 {
+        count(Counter::TlsStateFailed);
+        return ptr::null_mut();
+    }
+    count(Counter::Sessions);
+    if call.socket != 0 {
+        count(Counter::SessionsBound);
+    }
+    announce(id, call.socket, &Before::NOTHING);
+    SESSIONS.get_ptr_mut(*key).unwrap_or(ptr::null_mut())
+}
+
+/// Puts a session into the map; gives its id, 0 when there is no room. Apart, because it takes the
+/// most of the stack.
+#[inline(never)]
+fn create(key: &SessionKey, call: &TlsCall, control: &Control) -> u64 {
     // SAFETY: the helpers take no argument.
     let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     let id = (now << 8 | u64::from(cpu & 0xff)) | SESSION_BIT;
@@ -77,21 +109,9 @@ pub(super) fn prepare(key: &SessionKey, call: &TlsCall, control: &Control, moved
         ..Session::default()
     };
     if SESSIONS.insert(*key, session, u64::from(BPF_ANY)).is_err() {
-        count(Counter::TlsStateFailed);
-        return false;
+        return 0;
     }
-    count(Counter::Sessions);
-    if call.socket != 0 {
-        count(Counter::SessionsBound);
-    }
-    announce(
-        id,
-        call.socket,
-        call.flags >> TlsCallFlags::STACK_SHIFT,
-        0,
-        0,
-    );
-    true
+    id
 }
 
 /// Whether it was another object that stood in this place: more plaintext is handed out than the
@@ -134,34 +154,66 @@ fn judged(session: &mut Session, call: &TlsCall, control: &Control, tgid: u32) -
     session.state.stage != Stage::Unselected as u32
 }
 
-/// The socket is proved. With `flags` of [`DataFlags::SEQ`], `seq` is where the plaintext left that
-/// was written last.
+/// Where plaintext crossed that was seen before the proof, as a [`SecureRecord`] says it.
+pub(super) struct Before {
+    pub(super) direction: Direction,
+    /// [`DataFlags::SEQ`], or 0: nothing is known.
+    pub(super) flags: u16,
+    pub(super) seq: u32,
+    pub(super) len: u32,
+}
+
+impl Before {
+    pub(super) const NOTHING: Self = Self {
+        direction: Direction::Rx,
+        flags: 0,
+        seq: 0,
+        len: 0,
+    };
+
+    /// The call proves the socket: what the session has read by then, outside of calls that asked
+    /// the socket, stood in what that had received.
+    #[inline(always)]
+    fn read(session: &Session, call: &TlsCall) -> Self {
+        if session.state.rx.offset == 0 || call.ahead_end == 0 {
+            return Self::NOTHING;
+        }
+        Self {
+            direction: Direction::Rx,
+            flags: DataFlags::SEQ,
+            seq: call.ahead_seq,
+            len: call.ahead_end.wrapping_sub(call.ahead_seq),
+        }
+    }
+}
+
+/// The socket is proved.
 #[inline(always)]
-pub(super) fn bind(session: &mut Session, socket: u64, flags: u16, seq: u32) {
+pub(super) fn bind(session: &mut Session, socket: u64, before: &Before) {
     session.socket = socket;
     session.candidate = 0;
     count(Counter::SessionsBound);
-    announce(session.state.cookie, socket, 0, flags, seq);
+    announce(session.state.cookie, socket, before);
 }
 
 #[inline(never)]
-fn announce(id: u64, socket: u64, stack: u32, flags: u16, seq: u32) {
+fn announce(id: u64, socket: u64, before: &Before) {
     let pid_tgid = bpf_get_current_pid_tgid();
     // SAFETY: the helper takes no argument.
     let now = unsafe { bpf_ktime_get_ns() };
     let record = SecureRecord {
         header: emit::header(
             RecordKind::Secure,
-            Direction::Rx,
-            flags & DataFlags::SEQ,
+            before.direction,
+            before.flags & DataFlags::SEQ,
             (pid_tgid >> 32) as u32,
             pid_tgid as u32,
             now,
         ),
         cookie: id,
         socket,
-        seq,
-        stack,
+        seq: before.seq,
+        len: before.len,
     };
     emit::output(&record);
 }
