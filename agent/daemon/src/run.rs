@@ -101,7 +101,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         ports: selector.ports().to_vec(),
     };
     probes.select(&selection)?;
-    let tls = Watch::start(probes.take_user(), selector.clone(), &registry)?;
+    let (tls, detaching) = Watch::start(probes.take_user(), selector.clone(), &registry)?;
     let pipeline = Pipeline {
         probes,
         flow,
@@ -129,6 +129,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
     let waited = runtime.block_on(until_over(config, &over));
     stop.store(true, Ordering::Relaxed);
     let result = thread.join().map_err(|_| Error::Panicked)?;
+    detaching.wait();
     exports.finish();
     waited?;
     Ok(result?)

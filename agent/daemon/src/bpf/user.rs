@@ -35,7 +35,7 @@ pub(crate) struct Place {
 
 /// Probes in the kernel, until it is dropped.
 pub(crate) struct Attached {
-    _links: Vec<UProbeLink>,
+    links: Vec<UProbeLink>,
 }
 
 const ENTER: &str = "tls_enter";
@@ -52,6 +52,17 @@ pub(crate) struct UserProbes {
     /// By [`Hook`].
     programs: [UProbe; 4],
 }
+
+// === impl Attached ===
+
+impl Attached {
+    /// How many probes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
+    }
+}
+
+// === impl UserProbes ===
 
 impl UserProbes {
     /// Loads the programs; they are attached as libraries are found.
@@ -113,6 +124,6 @@ impl UserProbes {
                 .and_then(|id| program.take_link(id));
             links.push(attached.map_err(io::Error::other)?);
         }
-        Ok(Attached { _links: links })
+        Ok(Attached { links })
     }
 }

@@ -12,7 +12,7 @@ use std::{
     fs, io,
     path::Path,
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -42,9 +42,11 @@ pub(crate) enum News {
     Ended(u32),
 }
 
-/// The sending end, for the pipeline.
-#[derive(Clone)]
+/// The sending end, for the pipeline. The watcher ends when it is dropped.
 pub(crate) struct Watch(Option<Sender<News>>);
+
+/// The watcher's thread.
+pub(crate) struct Detaching(Option<JoinHandle<()>>);
 
 /// When a new process is looked at again.
 const LOOKS: [Duration; 5] = [
@@ -89,8 +91,11 @@ struct Figures {
     watched: Gauge,
 }
 
+// === impl Watch ===
+
 impl Watch {
     /// Starts the watcher, which first looks at the processes that run; returns when it has.
+    /// The second value is to be waited for when the first is gone.
     ///
     /// # Errors
     /// No thread could be had.
@@ -98,9 +103,9 @@ impl Watch {
         probes: Option<UserProbes>,
         selector: Selector,
         registry: &Registry,
-    ) -> io::Result<Self> {
+    ) -> io::Result<(Self, Detaching)> {
         let Some(probes) = probes else {
-            return Ok(Self(None));
+            return Ok((Self(None), Detaching(None)));
         };
         let figures = Figures {
             inspected: registry.counter(
@@ -121,7 +126,7 @@ impl Watch {
         };
         let (tell, news) = channel();
         let (looked, first_look) = channel();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("weft-tls".to_owned())
             .spawn(move || {
                 let mut watcher = Watcher {
@@ -135,9 +140,10 @@ impl Watch {
                 watcher.look_at_new();
                 let _late = looked.send(());
                 watcher.run(&news);
+                watcher.detach();
             })?;
         let _dead = first_look.recv();
-        Ok(Self(Some(tell)))
+        Ok((Self(Some(tell)), Detaching(Some(thread))))
     }
 
     pub(crate) fn tell(&self, news: News) {
@@ -147,6 +153,20 @@ impl Watch {
         }
     }
 }
+
+// === impl Detaching ===
+
+impl Detaching {
+    /// Returns when no library has a probe of weft's any more.
+    pub(crate) fn wait(self) {
+        let panicked = self.0.map(JoinHandle::join);
+        if let Some(Err(_)) = panicked {
+            log::warn!("the thread that watches TLS libraries has panicked");
+        }
+    }
+}
+
+// === impl Watcher ===
 
 impl Watcher {
     fn run(&mut self, news: &Receiver<News>) {
@@ -185,6 +205,22 @@ impl Watcher {
                 self.look(pid);
             }
             self.drop_unused(now);
+        }
+    }
+
+    /// Takes all probes out. For each the kernel waits until calls under way have passed it, tens of
+    /// milliseconds on some versions, under a lock of its own: threads would not help.
+    fn detach(self) {
+        let attached = self
+            .files
+            .values()
+            .filter_map(|file| file.attached.as_ref());
+        let probes: usize = attached.map(Attached::len).sum();
+        let begun = Instant::now();
+        drop(self);
+        if probes > 0 {
+            let took = begun.elapsed().as_secs_f64() * 1e3;
+            log::info!("{probes} probes in libraries were taken out in {took:.0} ms");
         }
     }
 
