@@ -64,6 +64,45 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// How often each kernel program runs for a request, and how long: both ends are traced. With the
+/// statistics' own cost in each.
+pub(crate) fn per_request(lab: &Lab, plan: &Plan, url: &str, title: &str) -> Result<Table> {
+    let _statistics = Statistics::on()?;
+    let traced = lab.trace(Sampler::All, None)?;
+    let (workloads, duration) = (&lab.workloads, plan.statistics);
+    let mut requests = 0;
+    let observed = observe(traced.pid(), || {
+        requests = wrk::run(workloads, url, duration)?.requests;
+        Ok(())
+    })?;
+    traced.stop()?;
+    let mut table = Table::new(title, &["", "runs a request", "mean ns", "ns a request"]);
+    let per_request = |count: u64| count as f64 / requests as f64;
+    let (mut runs, mut time_ns) = (0, 0);
+    for program in &observed.programs {
+        runs += program.runs;
+        time_ns += program.run_time_ns;
+        table.row(
+            program.name.clone(),
+            [
+                Cell::from(per_request(program.runs)),
+                Cell::from(program.ns_per_run()),
+                Cell::from(per_request(program.run_time_ns)),
+            ],
+        );
+    }
+    table.row(
+        "all",
+        [
+            Cell::from(per_request(runs)),
+            Cell::Empty,
+            Cell::from(per_request(time_ns)),
+        ],
+    );
+    table.note("a probe's trap comes on top of its program: `weft doctor` measures it");
+    Ok(table)
+}
+
 /// Own nanoseconds of a socket call.
 fn under(
     lab: &Lab,

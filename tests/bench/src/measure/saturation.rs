@@ -9,6 +9,7 @@ use weft_workloads::{Group, Running, Workloads};
 
 use crate::lab::{Beside, Lab, Sampler};
 use crate::load::wrk;
+use crate::measure::hooks;
 use crate::plan::Plan;
 use crate::report::{Cell, Report, Table};
 use crate::samples::Samples;
@@ -135,6 +136,9 @@ pub(crate) fn run_tls(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()>
             report.aim(by_rate, "%", at_most, all.fewer(without));
             report.aim(by_cpu, "%", at_most, all.fewer_by_cpu(without));
         }
+        let title = format!("kernel programs for each request, {}", server.rates);
+        let programs = hooks::per_request(lab, plan, &server.url, &title)?;
+        report.tables.push(programs);
     }
     Ok(())
 }
