@@ -1,5 +1,7 @@
 //! Plaintext of TLS libraries: the same spans as without encryption, each on the connection that carried it.
 
+mod harm;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
