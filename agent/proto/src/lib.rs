@@ -11,6 +11,7 @@ pub mod grpc;
 pub mod http1;
 pub mod http2;
 mod stream;
+pub mod tls;
 pub mod trace_context;
 
 pub use stream::Piece;
