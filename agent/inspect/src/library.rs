@@ -60,10 +60,6 @@ pub struct Function {
     /// Where its outcome is read.
     pub outcome: Outcome,
     pub returns: Return,
-    /// How many bytes above the stack pointer, at the entry site, stands the address that the call
-    /// returns to, where that is known. When another stands there, the call has ended. (A goroutine's
-    /// stack may have been copied since: count from its upper bound.)
-    pub depth: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

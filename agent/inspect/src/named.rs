@@ -81,7 +81,6 @@ impl Declared {
                 },
             },
             returns: sites.returns,
-            depth: None,
         }
     }
 }

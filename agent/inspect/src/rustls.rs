@@ -200,7 +200,6 @@ impl Watched {
             },
             outcome,
             returns,
-            depth: None,
         })
     }
 
@@ -221,7 +220,6 @@ impl Watched {
             },
             outcome: Outcome::Payload(taken.words),
             returns: Return::Sites(Vec::new()),
-            depth: None,
         })
     }
 }

@@ -60,14 +60,12 @@ pub(super) fn find(
         arguments: entry.arguments,
         outcome,
         returns,
-        depth: Some(entry.depth),
     })
 }
 
 struct Entry<'g> {
     node: &'g Node,
     arguments: Arguments,
-    depth: u32,
 }
 
 /// The first cheap instruction behind the check of the stack, if the arguments still stand in
@@ -83,7 +81,6 @@ fn entry(graph: &Graph) -> Result<Entry<'_>, &'static str> {
                 let again = Entry {
                     node,
                     arguments: arguments(ARGUMENTS.map(Registers::one)).ok_or("")?,
-                    depth: 0,
                 };
                 return Ok(behind(graph, node).unwrap_or(again));
             }
@@ -112,23 +109,17 @@ fn behind<'g>(graph: &'g Graph, check: &Node) -> Option<Entry<'g>> {
     };
     let mut node = follow(check)?;
     let mut held = ARGUMENTS.map(Registers::one);
-    let mut depth = 0_u32;
     for _ in 0..MAX_STEPS {
         let arguments = arguments(held)?;
         if node.class == Class::Emulated {
-            return Some(Entry {
-                node,
-                arguments,
-                depth,
-            });
+            return Some(Entry { node, arguments });
         }
         if node.kind != Kind::Plain {
             return None;
         }
-        let it = &node.instruction;
-        if node.effect.writes.contains(Register::Rsp) {
-            let room = (it.mnemonic() == Mnemonic::Sub).then(|| it.try_immediate(1).ok())??;
-            depth = depth.checked_add(u32::try_from(room).ok()?)?;
+        let makes_room = node.instruction.mnemonic() == Mnemonic::Sub;
+        if node.effect.writes.contains(Register::Rsp) && !makes_room {
+            return None;
         }
         held = held.map(|registers| registers.after(node.effect, Width::All));
         node = follow(node)?;

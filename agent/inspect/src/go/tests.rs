@@ -131,8 +131,7 @@ fn describe(function: &Function, at: u64) -> String {
     let place = |site: &Site| format!("{:x} {:?}", site.offset - CODE_OFFSET + at, site.class);
     let mut said = String::new();
     let entry = place(&function.entry);
-    let depth = function.depth.expect("it is known");
-    writeln!(said, "entry {entry} {:?} depth {depth}", function.arguments).expect("a string");
+    writeln!(said, "entry {entry} {:?}", function.arguments).expect("a string");
     match &function.returns {
         Return::Parts(parts) => {
             for part in parts {
