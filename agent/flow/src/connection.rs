@@ -8,6 +8,7 @@ use weft_proto::http2;
 use crate::exchange::Exchanges;
 use crate::record::{Data, Ends, Open, Secure};
 use crate::span::{Endpoint, Kind, Process};
+use crate::trial::Trial;
 use crate::wire::Position;
 
 pub(crate) struct Connection {
@@ -27,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) last_ns: u64,
     /// Stands in the queue of idle checks.
     pub(crate) timed: bool,
+    /// Of a TLS session that has shown nothing yet.
+    pub(crate) trial: Option<Trial>,
 }
 
 /// What the streams of a connection are.
@@ -168,6 +171,7 @@ impl Connection {
             malformed: 0,
             last_ns: open.origin.time_ns,
             timed: false,
+            trial: None,
         }
     }
 
@@ -187,6 +191,7 @@ impl Connection {
             malformed: 0,
             last_ns: secure.origin.time_ns,
             timed: false,
+            trial: Trial::of(secure.library),
         }
     }
 

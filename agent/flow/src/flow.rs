@@ -349,6 +349,9 @@ impl Flow {
         if tgid != 0 {
             connection.process = state.processes.at(tgid, time_ns, counters);
         }
+        if let Some(tried) = connection.try_out(data) {
+            state.processes.tried(connection.process, tried, counters);
+        }
         let first;
         let kind = match connection.stage {
             Stage::Muted(_) => return,

@@ -26,6 +26,7 @@ pub mod span;
 mod spans;
 mod state;
 mod threads;
+mod trial;
 mod wire;
 
 pub use config::Config;
@@ -34,3 +35,4 @@ pub use counters::Counters;
 pub use diagnose::{ConnectionSummary, Protocol, Tls};
 pub use flow::Flow;
 pub use processes::ProcessEvent;
+pub use trial::Shown;

@@ -8,6 +8,7 @@ use hashlink::LinkedHashMap;
 use crate::counters::Counters;
 use crate::record::{ProcessChange, ProcessChangeKind};
 use crate::span::Process;
+use crate::trial::Shown;
 
 /// What the owner of resources needs to know, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ pub enum ProcessEvent {
     Exited(Process),
     /// TLS was recognised on one of its connections.
     SpeaksTls(Process),
+    /// The first calls of a TLS session have shown what passes the sites of their library.
+    Tried {
+        tgid: u32,
+        library: u8,
+        shown: Shown,
+    },
     /// Its dynamic loader has mapped libraries.
     Mapped {
         tgid: u32,
@@ -88,6 +95,17 @@ impl Processes {
 
     pub(crate) fn speaks_tls(&mut self, process: Process, counters: &mut Counters) {
         self.tell(ProcessEvent::SpeaksTls(process), counters);
+    }
+
+    pub(crate) fn tried(&mut self, process: Process, tried: (u8, Shown), counters: &mut Counters) {
+        let (library, shown) = tried;
+        let tgid = process.tgid;
+        let event = ProcessEvent::Tried {
+            tgid,
+            library,
+            shown,
+        };
+        self.tell(event, counters);
     }
 
     pub(crate) fn entry(&self, process: Process) -> Option<&Entry> {

@@ -1,12 +1,15 @@
 //! From the first bytes of a connection to what it speaks.
 
+use std::sync::Arc;
+
 use weft_abi::{DataFlags, Direction};
 use weft_proto::detect::{self, Verdict};
 use weft_proto::http2::{self, Sender};
+use weft_proto::tls;
 
 use crate::connection::{Connection, Muted, Sniffing};
 use crate::record::Data;
-use crate::span::Kind;
+use crate::span::{Hello, Kind};
 
 /// What a record told about an unknown connection.
 pub(crate) enum Recognised {
@@ -89,9 +92,14 @@ pub(crate) fn recognise(
             Muted::Other
         }
     };
+    let hello = tls::client_hello(first).map(|hello| Hello {
+        server_name: hello.server_name.map(Into::into),
+        offers_http2: hello.offers_http2,
+    });
     sniffing.prefix = Vec::new();
     // What stands in the middle of a stream is no proof.
     if from_beginning && sniffing.at == 0 {
+        connection.exchanges.hello = hello.map(Arc::new);
         Recognised::Not(muted)
     } else {
         sniffing.not_here()

@@ -39,6 +39,7 @@ impl Flow {
             .replace(secure.session)
             .filter(|before| *before != secure.session);
         let (ends, netns) = (socket.ends, socket.netns);
+        let hello = socket.exchanges.hello.clone();
         let muted = match socket.stage {
             Stage::Muted(why @ (Muted::Own | Muted::Port)) => Some(why),
             Stage::Muted(_) => None,
@@ -59,6 +60,7 @@ impl Flow {
         session.layer = Layer::Session {
             socket: Some(secure.socket),
         };
+        session.exchanges.hello.clone_from(&hello);
         session.ends = ends;
         session.netns = netns;
         self.state.counters.sessions_proved += 1;
@@ -68,6 +70,7 @@ impl Flow {
                 span.local = local.clone();
                 span.peer = peer.clone();
                 span.partial.peer = false;
+                span.hello.clone_from(&hello);
             }
         }
         if !self.state.config.links.wire_position {

@@ -1,6 +1,7 @@
 //! What leaves the flow: one finished span, before it is put in the terms of any exporter.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use weft_proto::grpc;
@@ -32,6 +33,17 @@ pub struct Span {
     pub outcome: Outcome,
     /// The exchange was seen inside a TLS library.
     pub tls: bool,
+    /// What the hello of its connection said.
+    pub hello: Option<Arc<Hello>>,
+}
+
+/// Of a TLS connection whose beginning was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// The name of the host that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// The client offered HTTP/2.
+    pub offers_http2: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

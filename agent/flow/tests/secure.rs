@@ -43,6 +43,27 @@ fn both_ends_by_their_ciphertext() {
 }
 
 #[test]
+fn what_the_hello_says_is_told_of_each_exchange() {
+    // A handshake's hello with the name of the server, cut off behind it.
+    const HELLO: &[u8] = b"\x16\x03\x01\x00\x80\x01\x00\x00\x7c\x03\x03\
+        01234567890123456789012345678901\x00\x00\x02\x13\x01\x01\x00\x00\x40\
+        \x00\x00\x00\x10\x00\x0e\x00\x00\x0bexample.org";
+    let mut world = World::new();
+    let (mut client, mut server) = world.connect(CURL, APP);
+    world.pass(&mut client, &mut server, HELLO);
+    let mut client = world.session(&client, true);
+    let mut server = world.session(&server, true);
+    world.exchange(&mut client, &mut server, "/a");
+    let spans = world.settled();
+    assert_linked(&spans);
+    for span in &spans {
+        let hello = span.hello.as_ref().unwrap();
+        assert_eq!(hello.server_name.as_deref(), Some("example.org"));
+        assert!(!hello.offers_http2);
+    }
+}
+
+#[test]
 fn ciphertext_read_together_with_what_came_before() {
     let mut world = World::new();
     let (_, (mut client, mut server)) = connect(&mut world, true);

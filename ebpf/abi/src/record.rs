@@ -195,6 +195,9 @@ pub struct SecureRecord {
     pub seq: u32,
     /// `Rx`: bytes of that ciphertext.
     pub len: u32,
+    /// [`Site::stack`](crate::Site) of the probe that saw the session first; else 0.
+    pub stack: u32,
+    pub reserved: u32,
 }
 
 /// End of one direction of a connection, or of the whole.
@@ -232,4 +235,4 @@ const _: () = assert!(size_of::<DataRecord>() == 64);
 const _: () = assert!(size_of::<OpenRecord>() == 104);
 const _: () = assert!(size_of::<CloseRecord>() == 56);
 const _: () = assert!(size_of::<ProcessRecord>() == 48);
-const _: () = assert!(size_of::<SecureRecord>() == 48);
+const _: () = assert!(size_of::<SecureRecord>() == 56);

@@ -25,7 +25,7 @@ pub struct Site {
     pub bytes: u8,
     /// At a return with [`SiteFlags::POINTER`]: whether it succeeded.
     pub success: u8,
-    /// Which library, for the agent's own use.
+    /// Which library, for the agent's own use; with [`Site::ON_TRIAL`].
     pub stack: u8,
 }
 
@@ -52,6 +52,10 @@ impl SiteFlags {
 }
 
 impl Site {
+    /// In [`Site::stack`]: found in code that no symbol names, so that its first calls are to show
+    /// whether it is right.
+    pub const ON_TRIAL: u8 = 1 << 7;
+
     /// With [`SiteFlags::STACK`]: bytes above the stack pointer, in the place of three registers.
     pub const fn on_stack(self) -> u32 {
         u32::from_le_bytes([self.session, self.buffer, self.length, 0])

@@ -125,6 +125,15 @@ impl Describer {
             Endpoint::Unix => out.text("network.transport", "unix"),
             Endpoint::Unproved => {}
         }
+        if let Some(hello) = &span.hello {
+            if let Some(name) = &hello.server_name {
+                out.text("tls.client.server_name", name);
+            }
+            // Nothing else makes both sides speak it (RFC 9113 §3.2).
+            if hello.offers_http2 && exchange.version == Version::Http2 {
+                out.text("tls.next_protocol", "h2");
+            }
+        }
         out.int("thread.id", span.tid.into());
         out.text("weft.link", span.link.name());
         let lacks = [

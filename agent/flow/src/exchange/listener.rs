@@ -118,7 +118,10 @@ impl Listener<'_> {
             .then(|| carrier.position(self.kind, head.stream, mark, head.start))
             .flatten();
         let request = Request {
-            span: span(self.kind, self.process, mark, &self.carrier, head),
+            span: Span {
+                hello: self.exchanges.hello.clone(),
+                ..span(self.kind, self.process, mark, &self.carrier, head)
+            },
             header,
             position,
             thread,
@@ -438,5 +441,6 @@ fn span(kind: Kind, process: Process, mark: &Mark, carrier: &Carrier, head: Head
         exchange: head.http,
         outcome: Outcome::Complete,
         tls: carrier.tls,
+        hello: None,
     }
 }

@@ -4,11 +4,12 @@ mod listener;
 mod streams;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use weft_proto::http1::{Answers, Body};
 
 use crate::config::Gaps;
-use crate::span::{Outcome, Process};
+use crate::span::{Hello, Outcome, Process};
 use crate::spans::{NodeKey, Reason};
 use crate::state::State;
 
@@ -35,6 +36,8 @@ pub(crate) struct Exchanges {
     goes_over: bool,
     /// HTTP/2.
     streams: Option<Box<Streams>>,
+    /// TLS: how the connection began.
+    pub(crate) hello: Option<Arc<Hello>>,
 }
 
 /// A response whose record came before that of its request: another thread reads it before the

@@ -135,6 +135,7 @@ impl Secure {
             session,
             socket,
             before,
+            library,
         } = self;
         let flags = before.map_or(0, |_| DataFlags::SEQ);
         let (direction, seq, len) = match *before {
@@ -146,6 +147,8 @@ impl Secure {
         writer.put(offset_of!(RecordHeader, direction), &[direction as u8]);
         writer.put(offset_of!(SecureRecord, cookie), &session.to_ne_bytes());
         writer.put(offset_of!(SecureRecord, socket), &socket.to_ne_bytes());
+        let stack = u32::from(*library);
+        writer.put(offset_of!(SecureRecord, stack), &stack.to_ne_bytes());
         writer.put(offset_of!(SecureRecord, seq), &seq.to_ne_bytes());
         writer.put(offset_of!(SecureRecord, len), &len.to_ne_bytes());
     }

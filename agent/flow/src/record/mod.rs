@@ -86,6 +86,8 @@ pub struct Secure {
     pub session: u64,
     /// Cookie of the socket; 0: not proved.
     pub socket: u64,
+    /// The library, as the daemon's sites name it; only where the session is seen first.
+    pub library: u8,
     pub before: Option<Before>,
 }
 
@@ -334,6 +336,7 @@ impl Secure {
             origin,
             session: reader.u64(offset_of!(SecureRecord, cookie)),
             socket: reader.u64(offset_of!(SecureRecord, socket)),
+            library: reader.u32(offset_of!(SecureRecord, stack)) as u8,
             before: (flags & DataFlags::SEQ != 0).then_some(before),
         })
     }

@@ -178,6 +178,7 @@ impl World {
         let record = Record::Secure(Secure {
             origin: self.origin(session),
             session: session.cookie,
+            library: 0,
             socket,
             before,
         });

@@ -74,7 +74,8 @@ pub(super) fn prepare(
     if call.socket != 0 {
         count(Counter::SessionsBound);
     }
-    announce(id, call.socket, &Before::NOTHING);
+    let stack = call.flags >> TlsCallFlags::STACK_SHIFT;
+    announce(id, call.socket, stack, &Before::NOTHING);
     SESSIONS.get_ptr_mut(*key).unwrap_or(ptr::null_mut())
 }
 
@@ -193,11 +194,11 @@ pub(super) fn bind(session: &mut Session, socket: u64, before: &Before) {
     session.socket = socket;
     session.candidate = 0;
     count(Counter::SessionsBound);
-    announce(session.state.cookie, socket, before);
+    announce(session.state.cookie, socket, 0, before);
 }
 
 #[inline(never)]
-fn announce(id: u64, socket: u64, before: &Before) {
+fn announce(id: u64, socket: u64, stack: u32, before: &Before) {
     let pid_tgid = bpf_get_current_pid_tgid();
     // SAFETY: the helper takes no argument.
     let now = unsafe { bpf_ktime_get_ns() };
@@ -214,6 +215,8 @@ fn announce(id: u64, socket: u64, before: &Before) {
         socket,
         seq: before.seq,
         len: before.len,
+        stack,
+        reserved: 0,
     };
     emit::output(&record);
 }

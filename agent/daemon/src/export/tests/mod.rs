@@ -66,6 +66,7 @@ pub(crate) fn span(kind: Kind) -> Box<Span> {
         },
         outcome: Outcome::Complete,
         tls: false,
+        hello: None,
     })
 }
 
