@@ -194,6 +194,18 @@ fn learn(
             let facts = processes.seen(process);
             (process, facts, News::Talks(process.tgid))
         }
+        ProcessEvent::Tried {
+            tgid,
+            library,
+            shown,
+        } => {
+            let pid = tgid;
+            return tls.tell(News::Tried {
+                pid,
+                library,
+                shown,
+            });
+        }
         ProcessEvent::Mapped { tgid } => return tls.tell(News::Mapped(tgid)),
         ProcessEvent::SpeaksTls(process) => return tls.tell(News::Talks(process.tgid)),
         ProcessEvent::Forked { process, parent } => {

@@ -31,7 +31,7 @@ use crate::{
     figures::Published,
     pipeline::{self, Pipeline},
     telemetry::{self, Registry},
-    tls::Watch,
+    tls::{Trials, Watch},
     why::AnswerServer,
 };
 
@@ -70,6 +70,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
     let published = Published::register(&registry);
     let stop = Arc::new(AtomicBool::new(false));
     let (ask, questions) = mpsc::channel();
+    let trials = Trials::default();
     let figures = match config.metrics.listen {
         Some(address) => {
             let server = telemetry::Server::start(address, registry.clone())?;
@@ -79,7 +80,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         None => None,
     };
     let _answers = config.socket.as_deref().and_then(|path| {
-        let started = AnswerServer::start(path, selector.clone(), ask);
+        let started = AnswerServer::start(path, selector.clone(), ask, trials.clone());
         let told = |error: &io::Error| {
             log::warn!(
                 "`weft why` cannot ask this agent: {}: {error}",
@@ -101,7 +102,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         ports: selector.ports().to_vec(),
     };
     probes.select(&selection)?;
-    let (tls, detaching) = Watch::start(probes.take_user(), selector.clone(), &registry)?;
+    let (tls, detaching) = Watch::start(probes.take_user(), selector.clone(), &registry, trials)?;
     let pipeline = Pipeline {
         probes,
         flow,

@@ -91,6 +91,12 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
     (list, Some(probes))
 }
 
+/// What a probe in a user program costs here; `None` where that cannot be tried.
+pub(crate) fn site_costs(options: Options) -> Option<SiteCosts> {
+    let mut probes = Probes::load(options).ok()?;
+    SiteCosts::measure(&mut probes.take_user()?).ok()
+}
+
 fn on(name: &'static str, hook: String) -> Capability {
     Capability {
         name,

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io};
 
-use memmap2::{Advice, Mmap};
+use memmap2::Mmap;
 
 /// Maps a file that some process executes code from.
 ///
@@ -11,8 +11,5 @@ use memmap2::{Advice, Mmap};
 pub(crate) fn map_file(file: &File) -> io::Result<Mmap> {
     // SAFETY: read-only. The kernel lets nobody write to a program that runs; who cuts off a shared
     // library in place kills every process that uses it, before weft.
-    let mapping = unsafe { Mmap::map(file)? };
-    // Few pages are looked at, here and there.
-    mapping.advise(Advice::Random)?;
-    Ok(mapping)
+    unsafe { Mmap::map(file) }
 }

@@ -11,8 +11,9 @@ mod ring;
 mod sites;
 mod user;
 
-pub(crate) use capability::{Capability, State, capabilities};
+pub(crate) use capability::{Capability, State, capabilities, site_costs};
 pub(crate) use control::Selection;
 pub(crate) use load::{Door, Error, Options, Probes};
 pub(crate) use mapping::map_file;
+pub(crate) use sites::SiteCosts;
 pub(crate) use user::{Attached, Hook, Place, UserProbes};

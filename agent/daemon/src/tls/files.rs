@@ -3,12 +3,13 @@
 use std::{ffi::OsStr, fs::File, io, path::PathBuf};
 
 use procfs::process::{MMPermissions, MMapPath, Process};
+use serde::{Deserialize, Serialize};
 use weft_inspect::{Error as InspectError, Inspection};
 
 use crate::bpf::map_file;
 
 /// The same file, wherever and by whomever it is mapped: device and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Identity {
     device: (i32, i32),
     inode: u64,
@@ -67,6 +68,13 @@ pub(crate) fn mapped(pid: u32) -> io::Result<Vec<Mapped>> {
     }
     files.sort_by_key(|file| !file.is_named_tls());
     Ok(files)
+}
+
+impl Identity {
+    #[cfg(test)]
+    pub(super) fn of(device: (i32, i32), inode: u64) -> Self {
+        Self { device, inode }
+    }
 }
 
 impl Mapped {

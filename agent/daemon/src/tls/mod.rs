@@ -6,16 +6,18 @@
 
 mod files;
 mod places;
+mod trials;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use weft_flow::Shown;
 use weft_inspect::Inspection;
 
 use crate::{
@@ -24,11 +26,11 @@ use crate::{
     telemetry::{Counter, Gauge, Registry},
 };
 
-use files::Identity;
-use places::{loader, places};
+use places::{loader, name, places};
 
-pub(crate) use files::{inspect, mapped};
-pub(crate) use places::stack_name;
+pub(crate) use files::{Identity, inspect, mapped};
+pub(crate) use places::{name as site_name, stack_name};
+pub(crate) use trials::{Trial, Trials, Tried};
 
 /// What the watcher is told of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,13 @@ pub(crate) enum News {
     Talks(u32),
     /// Its dynamic loader has mapped libraries; of any process, selected or not.
     Mapped(u32),
+    /// The first calls of a session have shown what passes the sites of its library.
+    Tried {
+        pid: u32,
+        /// As the sites name it.
+        library: u8,
+        shown: Shown,
+    },
     Ended(u32),
 }
 
@@ -48,6 +57,8 @@ pub(crate) struct Watch(Option<Sender<News>>);
 /// The watcher's thread.
 pub(crate) struct Detaching(Option<JoinHandle<()>>);
 
+/// So long tracing waits until those that run have been looked at.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// When a new process is looked at again.
 const LOOKS: [Duration; 5] = [
     Duration::from_millis(2),
@@ -68,16 +79,23 @@ struct Watcher {
     processes: HashMap<u32, Process>,
     /// Looks to come.
     due: Vec<(Instant, u32)>,
+    trials: Trials,
     figures: Figures,
 }
 
 /// A file that was looked into.
 struct File {
-    attached: Option<Attached>,
-    /// It has a TLS library, and is no dynamic loader.
-    is_tls: bool,
+    path: PathBuf,
+    watched: Vec<Watched>,
     users: HashSet<u32>,
     unused_since: Option<Instant>,
+}
+
+/// What is watched in a file.
+struct Watched {
+    /// As its sites name the library; `None`: the dynamic loader.
+    library: Option<u8>,
+    _probes: Attached,
 }
 
 struct Process {
@@ -88,14 +106,15 @@ struct Process {
 struct Figures {
     inspected: Counter,
     failed: Counter,
+    disproved: Counter,
     watched: Gauge,
 }
 
 // === impl Watch ===
 
 impl Watch {
-    /// Starts the watcher, which first looks at the processes that run; returns when it has.
-    /// The second value is to be waited for when the first is gone.
+    /// Starts the watcher, which first looks at the processes that run; returns when it
+    /// has, or when that takes too long. The second value is to be waited for when the first is gone.
     ///
     /// # Errors
     /// No thread could be had.
@@ -103,6 +122,7 @@ impl Watch {
         probes: Option<UserProbes>,
         selector: Selector,
         registry: &Registry,
+        trials: Trials,
     ) -> io::Result<(Self, Detaching)> {
         let Some(probes) = probes else {
             return Ok((Self(None), Detaching(None)));
@@ -116,6 +136,11 @@ impl Watch {
             failed: registry.counter(
                 "weft_tls_files_failed_total",
                 "Files with a TLS library that the kernel let no probe into.",
+                &[],
+            ),
+            disproved: registry.counter(
+                "weft_tls_libraries_disproved_total",
+                "Libraries found by their code whose live calls showed no plaintext.",
                 &[],
             ),
             watched: registry.gauge(
@@ -135,6 +160,7 @@ impl Watch {
                     files: HashMap::new(),
                     processes: HashMap::new(),
                     due: Vec::new(),
+                    trials,
                     figures,
                 };
                 watcher.look_at_new();
@@ -142,7 +168,9 @@ impl Watch {
                 watcher.run(&news);
                 watcher.detach();
             })?;
-        let _dead = first_look.recv();
+        if first_look.recv_timeout(FIRST_LOOK) == Err(RecvTimeoutError::Timeout) {
+            log::info!("still looking for TLS libraries in the programs that run");
+        }
         Ok((Self(Some(tell)), Detaching(Some(thread))))
     }
 
@@ -183,6 +211,11 @@ impl Watcher {
                 Ok(News::Talks(pid)) => self.talks(pid),
                 Ok(News::Mapped(pid)) if self.knows(pid) => self.due.push((Instant::now(), pid)),
                 Ok(News::Mapped(_)) => {}
+                Ok(News::Tried {
+                    pid,
+                    library,
+                    shown,
+                }) => self.tried(pid, library, shown),
                 Ok(News::Ended(pid)) => {
                     self.ended(pid);
                     self.due.retain(|(_, due)| *due != pid);
@@ -270,11 +303,10 @@ impl Watcher {
                 Entry::Vacant(new) => match file.open() {
                     Err(_gone) => continue,
                     Ok(open) => {
-                        let (attached, is_tls) =
-                            watch(&mut self.probes, &file.path, &open, &self.figures);
+                        let watched = watch(&mut self.probes, &file.path, &open, &self.figures);
                         new.insert(File {
-                            attached,
-                            is_tls,
+                            path: file.path,
+                            watched,
                             users: HashSet::new(),
                             unused_since: None,
                         })
@@ -284,6 +316,36 @@ impl Watcher {
             process.files.insert(file.identity);
             known.users.insert(pid);
             known.unused_since = None;
+        }
+        self.count();
+    }
+
+    /// A library that was found by its code holds, or goes.
+    fn tried(&mut self, pid: u32, library: u8, shown: Shown) {
+        let Some(process) = self.processes.get(&pid) else {
+            return;
+        };
+        for identity in &process.files {
+            let Some(file) = self.files.get_mut(identity) else {
+                continue;
+            };
+            if file.watched.iter().all(|it| it.library != Some(library)) {
+                continue;
+            }
+            let tried = Tried {
+                file: *identity,
+                library,
+            };
+            let path = file.path.display();
+            match self.trials.shown(tried, shown) {
+                Some(Trial::Failed) => {
+                    log::warn!("{path}: a library found by its code: {}", Trial::Failed);
+                    self.figures.disproved.add(1);
+                    file.watched.retain(|it| it.library != Some(library));
+                }
+                Some(end) => log::info!("{path}: a library found by its code: {end}"),
+                None => {}
+            }
         }
         self.count();
     }
@@ -313,24 +375,26 @@ impl Watcher {
         }
         // A forked child goes on with its parent's files, and was not looked at.
         self.look_at_new();
-        self.files.retain(|_, file| !unused(file));
+        let trials = &self.trials;
+        self.files.retain(|identity, file| {
+            let keep = !unused(file);
+            if !keep {
+                trials.forget(*identity);
+            }
+            keep
+        });
         self.count();
     }
 
     fn count(&self) {
-        let watched = |file: &&File| file.is_tls && file.attached.is_some();
+        let watched = |file: &&File| file.watched.iter().any(|it| it.library.is_some());
         let watched = self.files.values().filter(watched);
         self.figures.watched.set(watched.count() as u64);
     }
 }
 
-/// Looks into a file, and watches what it has of TLS. Gives whether it has any.
-fn watch(
-    probes: &mut UserProbes,
-    path: &Path,
-    file: &fs::File,
-    figures: &Figures,
-) -> (Option<Attached>, bool) {
+/// Looks into a file, and watches what it has of TLS.
+fn watch(probes: &mut UserProbes, path: &Path, file: &fs::File, figures: &Figures) -> Vec<Watched> {
     let path = path.display();
     figures.inspected.add(1);
     let Inspection {
@@ -339,7 +403,7 @@ fn watch(
         Ok(inspection) => inspection,
         Err(error) => {
             log::debug!("{path}: {error}");
-            return (None, false);
+            return Vec::new();
         }
     };
     for library in &libraries {
@@ -347,29 +411,30 @@ fn watch(
             log::info!("{path}: {}", problem.0);
         }
     }
-    let mut places: Vec<_> = libraries.iter().flat_map(places).collect();
-    places.extend(mapped.map(loader));
-    let is_tls = !libraries.is_empty();
-    if places.is_empty() {
-        return (None, is_tls);
-    }
-    match probes.attach(file, &places) {
-        Ok(attached) => {
-            let mut names: Vec<_> = libraries.iter().map(stack_name).collect();
-            if mapped.is_some() {
-                names.push("the dynamic loader".to_owned());
+    let mut all: Vec<_> = libraries
+        .iter()
+        .map(|library| {
+            let places: Vec<_> = places(library).collect();
+            (Some(name(library)), stack_name(library), places)
+        })
+        .collect();
+    all.extend(mapped.map(|offset| (None, "the dynamic loader".to_owned(), vec![loader(offset)])));
+    all.retain(|(_, _, places)| !places.is_empty());
+    let mut watched = Vec::new();
+    for (library, name, places) in all {
+        match probes.attach(file, &places) {
+            Ok(probes) => {
+                log::info!("{path}: {name} is watched, {} probes", places.len());
+                watched.push(Watched {
+                    library,
+                    _probes: probes,
+                });
             }
-            log::info!(
-                "{path}: {} is watched, {} probes",
-                names.join(", "),
-                places.len()
-            );
-            (Some(attached), is_tls)
-        }
-        Err(error) => {
-            figures.failed.add(1);
-            log::warn!("{path}: TLS in it cannot be watched: {error}");
-            (None, is_tls)
+            Err(error) => {
+                figures.failed.add(1);
+                log::warn!("{path}: {name} cannot be watched: {error}");
+            }
         }
     }
+    watched
 }

@@ -1,7 +1,9 @@
 //! From what was found in a file to what the kernel programs want to know of each place.
 
 use weft_abi::{Site, SiteFlags};
-use weft_inspect::{Direction, Function, Library, Outcome, Return, Site as Instruction, Stack};
+use weft_inspect::{
+    Direction, Finding, Function, Library, Outcome, Return, Site as Instruction, Stack,
+};
 
 use crate::bpf::{Hook, Place};
 
@@ -12,7 +14,16 @@ pub(crate) fn places(library: &Library) -> impl Iterator<Item = Place> + '_ {
     library
         .functions
         .iter()
-        .flat_map(|function| of_function(library.stack, function))
+        .flat_map(|function| of_function(library.stack, name(library), function))
+}
+
+/// How sites name their library.
+pub(crate) fn name(library: &Library) -> u8 {
+    let trial = match library.finding {
+        Finding::Code => Site::ON_TRIAL,
+        Finding::Symbols | Finding::GoTable => 0,
+    };
+    library.stack as u8 | trial
 }
 
 /// The place at which a dynamic loader tells that it has mapped libraries.
@@ -24,7 +35,7 @@ pub(crate) fn loader(offset: u64) -> Place {
     }
 }
 
-fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
+fn of_function(stack: Stack, name: u8, function: &Function) -> Vec<Place> {
     let mut common = 0;
     if function.direction == Direction::Write {
         common |= SiteFlags::WRITE;
@@ -55,14 +66,14 @@ fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
         length: arguments.length as u8,
         bytes: pointer,
         success: NO_REGISTER,
-        stack: stack as u8,
+        stack: name,
     };
     let at = |hook: Hook, instruction: &Instruction, site: Site| Place {
         hook,
         offset: instruction.offset,
         site,
     };
-    let outcome = leave(common, stack, function.outcome);
+    let outcome = leave(common, name, function.outcome);
     // What is certain at the entry is done there.
     let hook = match function.outcome {
         Outcome::Payload(_) => Hook::Leave,
@@ -74,7 +85,7 @@ fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
             places.extend(sites.iter().map(|site| at(Hook::Leave, site, outcome)));
         }
         Return::Parts(parts) => places.extend(parts.iter().map(|part| {
-            let site = leave(common | SiteFlags::PART, stack, part.outcome);
+            let site = leave(common | SiteFlags::PART, name, part.outcome);
             at(Hook::Leave, &part.site, site)
         })),
         Return::Probe { function } => places.push(at(Hook::Return, function, outcome)),
@@ -86,7 +97,7 @@ fn of_function(stack: Stack, function: &Function) -> Vec<Place> {
     places
 }
 
-fn leave(common: u8, stack: Stack, outcome: Outcome) -> Site {
+fn leave(common: u8, name: u8, outcome: Outcome) -> Site {
     let mut site = Site {
         flags: common,
         session: NO_REGISTER,
@@ -94,7 +105,7 @@ fn leave(common: u8, stack: Stack, outcome: Outcome) -> Site {
         length: NO_REGISTER,
         bytes: NO_REGISTER,
         success: NO_REGISTER,
-        stack: stack as u8,
+        stack: name,
     };
     match outcome {
         Outcome::Payload(_) => {}

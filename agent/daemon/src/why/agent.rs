@@ -21,6 +21,7 @@ use weft_flow::{
 use crate::{
     discover::{ProcessFacts, Selector},
     pipeline::Question,
+    tls::{Trial, Trials, Tried},
 };
 
 /// What a running agent knows of a process.
@@ -30,6 +31,8 @@ pub(super) struct Answer {
     pub(super) selected: bool,
     pub(super) rule: String,
     pub(super) connections: Vec<Connection>,
+    /// How libraries stand that were found by their code.
+    pub(super) trials: Vec<(Tried, Trial)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,6 +73,7 @@ impl AnswerServer {
         path: &Path,
         selector: Selector,
         questions: Sender<Question>,
+        trials: Trials,
     ) -> io::Result<Self> {
         if UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(
@@ -91,7 +95,7 @@ impl AnswerServer {
             .spawn(move || {
                 // One after the other: the askers are people.
                 for stream in listener.incoming().flatten() {
-                    if let Err(error) = answer(stream, &selector, &questions) {
+                    if let Err(error) = answer(stream, &selector, &questions, &trials) {
                         log::debug!("weft why: {error}");
                     }
                 }
@@ -112,6 +116,7 @@ fn answer(
     mut stream: UnixStream,
     selector: &Selector,
     questions: &Sender<Question>,
+    trials: &Trials,
 ) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -133,6 +138,7 @@ fn answer(
         selected: decision.selected,
         rule: decision.rule.words(),
         connections: connections.iter().map(Connection::of).collect(),
+        trials: trials.all(),
     };
     serde_json::to_writer(&stream, &answer)?;
     stream.write_all(b"\n")
@@ -238,9 +244,10 @@ mod tests {
         let path = directory.join("weft.sock");
         let (ask_pipeline, questions) = mpsc::channel::<Question>();
         let selector = Selector::new(Selection::default(), 1);
-        let server = AnswerServer::start(&path, selector.clone(), ask_pipeline.clone()).unwrap();
+        let start = |selector, ask| AnswerServer::start(&path, selector, ask, Trials::default());
+        let server = start(selector.clone(), ask_pipeline.clone()).unwrap();
         assert!(
-            AnswerServer::start(&path, selector, ask_pipeline).is_err(),
+            start(selector, ask_pipeline).is_err(),
             "there is one already"
         );
         let pipeline = std::thread::spawn(move || {

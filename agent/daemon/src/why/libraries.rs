@@ -2,9 +2,14 @@
 
 use std::{fmt, fmt::Write as _, path::PathBuf};
 
-use weft_inspect::{Class, Finding, Function, Inspection, Library as TlsLibrary, Site};
+use weft_inspect::{
+    Class, Direction, Finding, Function, Inspection, Library as TlsLibrary, Return, Site,
+};
 
-use crate::tls;
+use crate::{
+    bpf::SiteCosts,
+    tls::{self, Identity, Trial, Tried},
+};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Library {
@@ -25,6 +30,9 @@ pub(super) enum Role {
 pub(super) struct Tls {
     pub(super) library: TlsLibrary,
     build_id: Vec<u8>,
+    file: Identity,
+    /// Of a Go program.
+    module: Option<String>,
 }
 
 pub(super) fn mapped(pid: u32) -> Vec<Library> {
@@ -37,7 +45,7 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             .unwrap_or_default();
         let Inspection {
             build_id,
-            go: _,
+            go,
             libraries: found,
             mapped: _,
         } = inspection;
@@ -47,6 +55,8 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             Role::Tls(Tls {
                 library,
                 build_id: build_id.clone(),
+                file: file.identity,
+                module: go.as_ref().and_then(|go| go.module.clone()),
             })
         });
         libraries.extend(role.into_iter().chain(tls).map(|role| Library {
@@ -85,19 +95,48 @@ fn role(name: &str) -> Option<Role> {
 }
 
 impl Tls {
+    /// How it stands, where it was found by its code.
+    fn trial(&self, trials: &[(Tried, Trial)]) -> Option<String> {
+        if self.library.finding != Finding::Code || !self.is_read() {
+            return None;
+        }
+        let tried = Tried {
+            file: self.file,
+            library: tls::site_name(&self.library),
+        };
+        let known = trials.iter().find(|(of, _)| *of == tried);
+        let trial = known.map_or(Trial::Open, |(_, trial)| *trial);
+        Some(format!("  {trial}"))
+    }
+
     /// Some of its plaintext can be read.
     pub(super) fn is_read(&self) -> bool {
         !self.library.functions.is_empty()
     }
 }
 
-impl fmt::Display for Library {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.path.display())?;
+// === impl Library ===
+
+impl Library {
+    /// What it is, then a line for each function that is watched and for each that cannot be.
+    pub(super) fn lines(
+        &self,
+        costs: Option<&SiteCosts>,
+        trials: Option<&[(Tried, Trial)]>,
+    ) -> Vec<String> {
+        let path = self.path.display();
         match &self.role {
-            Role::Tls(tls) => write!(f, "({tls})"),
-            Role::OtherTls(name) => write!(f, "(TLS: {name}, which is not read)"),
-            Role::Runtime(name) => write!(f, "(runtime: {name})"),
+            Role::Tls(tls) => {
+                let mut lines = vec![format!("{path} ({tls})")];
+                lines.extend(trials.and_then(|trials| tls.trial(trials)));
+                let functions = tls.library.functions.iter();
+                lines.extend(functions.map(|function| format!("  {}", Probes { function, costs })));
+                let problems = tls.library.problems.iter();
+                lines.extend(problems.map(|problem| format!("  not read: {}", problem.0)));
+                lines
+            }
+            Role::OtherTls(name) => vec![format!("{path} (TLS: {name}, which is not read)")],
+            Role::Runtime(name) => vec![format!("{path} (runtime: {name})")],
         }
     }
 }
@@ -110,6 +149,9 @@ impl fmt::Display for Tls {
             Finding::Code => "by its code",
         };
         write!(f, "TLS: {}, {evidence}", tls::stack_name(&self.library))?;
+        if let Some(module) = &self.module {
+            write!(f, ", in {module}")?;
+        }
         if !self.build_id.is_empty() {
             let mut id = String::new();
             for byte in &self.build_id {
@@ -117,39 +159,114 @@ impl fmt::Display for Tls {
             }
             write!(f, ", build {id}")?;
         }
-        for function in &self.library.functions {
-            write!(f, "; {}", Probes(function))?;
+        Ok(())
+    }
+}
+
+/// The probes of a function: where each stands, how it is executed, and what a call costs with them.
+struct Probes<'a> {
+    function: &'a Function,
+    costs: Option<&'a SiteCosts>,
+}
+
+impl fmt::Display for Probes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { function, costs } = self;
+        let class = |site: Site| match site.class {
+            Class::Emulated => "emulated",
+            Class::Stepped => "single-stepped",
+        };
+        let does = match function.direction {
+            Direction::Read => "reads",
+            Direction::Write => "writes",
+        };
+        let entry = function.entry;
+        write!(
+            f,
+            "{does} {}: begins at {:#x} {}",
+            function.name,
+            entry.offset,
+            class(entry)
+        )?;
+        let (sites, returning): (Vec<Site>, _) = match &function.returns {
+            Return::Sites(sites) => (sites.clone(), None),
+            Return::Parts(parts) => (parts.iter().map(|part| part.site).collect(), None),
+            Return::Probe { function } => (Vec::new(), Some(*function)),
+            Return::Either { sites, function } => (sites.clone(), Some(*function)),
+        };
+        for site in &sites {
+            write!(f, ", ends at {:#x} {}", site.offset, class(*site))?;
         }
-        for problem in &self.library.problems {
-            write!(f, "; {}", problem.0)?;
+        if let Some(site) = returning {
+            write!(f, ", ends when {:#x} returns", site.offset)?;
+        }
+        if let Some(costs) = costs {
+            let of = |site: Site| match site.class {
+                Class::Emulated => costs.emulated,
+                Class::Stepped => costs.stepped,
+            };
+            // A call passes one of the places where it may end.
+            let ends = sites.iter().copied().map(of);
+            let end = ends.chain(returning.map(|_| costs.returning));
+            let call = of(entry) + end.fold(0.0, f64::max);
+            write!(f, "; {call:.0} ns a call here")?;
         }
         Ok(())
     }
 }
 
-/// Where the probes of a function stand, and how each is executed.
-struct Probes<'a>(&'a Function);
-
-impl fmt::Display for Probes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = |site: Site| {
-            let how = match site.class {
-                Class::Emulated => "emulated",
-                Class::Stepped => "single-stepped",
-            };
-            format!("{:#x} {how}", site.offset)
-        };
-        let sites: Vec<_> = std::iter::once(self.0.entry)
-            .chain(self.0.returns.sites())
-            .map(place)
-            .collect();
-        write!(f, "{} at {}", self.0.name, sites.join(", "))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use weft_inspect::{Arguments, Outcome, Register};
+
     use super::*;
+
+    #[test]
+    fn a_function_and_what_its_probes_cost() {
+        let emulated = |offset| Site {
+            offset,
+            class: Class::Emulated,
+        };
+        let stepped = |offset| Site {
+            offset,
+            class: Class::Stepped,
+        };
+        let costs = SiteCosts {
+            emulated: 500.0,
+            stepped: 4000.0,
+            returning: 1500.0,
+        };
+        let check = |returns, expected: &str| {
+            let function = Function {
+                name: "SSL_read",
+                direction: Direction::Read,
+                entry: emulated(0x10),
+                arguments: Arguments {
+                    session: Register::Rdi,
+                    buffer: Register::Rsi,
+                    length: Register::Rdx,
+                },
+                outcome: Outcome::Bytes(Register::Rax),
+                returns,
+            };
+            let told = Probes {
+                function: &function,
+                costs: Some(&costs),
+            };
+            assert_eq!(told.to_string(), expected);
+        };
+        check(
+            Return::Sites(vec![emulated(0x20), stepped(0x30)]),
+            "reads SSL_read: begins at 0x10 emulated, ends at 0x20 emulated, ends at 0x30 \
+             single-stepped; 4500 ns a call here",
+        );
+        check(
+            Return::Probe {
+                function: emulated(0x10),
+            },
+            "reads SSL_read: begins at 0x10 emulated, ends when 0x10 returns; 2000 ns a call here",
+        );
+    }
 
     #[test]
     fn roles() {

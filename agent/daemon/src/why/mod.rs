@@ -9,10 +9,17 @@ mod sockets;
 use std::fmt::Write as _;
 
 pub(crate) use self::agent::AnswerServer;
-use self::{agent::Answer, libraries::Library, sockets::Sockets};
+use self::{
+    agent::Answer,
+    libraries::{Library, Role},
+    sockets::Sockets,
+};
 use crate::{
+    bpf::{self, SiteCosts},
     config::Config,
     discover::{Decision, NameSource, ProcessFacts, Rule, Selector, service_name},
+    run,
+    tls::{Trial, Tried},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +34,8 @@ struct Report {
     service: (String, NameSource),
     selected: Decision,
     libraries: Vec<Library>,
+    /// Of a probe on this machine, where there is one to tell of.
+    costs: Option<SiteCosts>,
     sockets: Sockets,
     /// `Err`: why no running agent could be asked.
     agent: Result<Answer, String>,
@@ -38,10 +47,15 @@ pub(crate) fn why(pid: u32, config: &Config) -> Result<String, Error> {
         Some(path) => agent::ask(path, pid).map_err(|error| format!("{}: {error}", path.display())),
         None => Err("no socket is configured".to_owned()),
     };
+    let libraries = libraries::mapped(pid);
+    let is_read = |library: &Library| matches!(&library.role, Role::Tls(tls) if tls.is_read());
+    let costs = libraries.iter().any(is_read);
+    let costs = costs.then(|| bpf::site_costs(run::options(config)));
     let report = Report {
         service: service_name(&facts, &config.resource),
         selected: Selector::new(config.selection.clone(), std::process::id()).judge(&facts),
-        libraries: libraries::mapped(pid),
+        libraries,
+        costs: costs.flatten(),
         sockets: Sockets::of(pid),
         facts,
         agent,
@@ -56,7 +70,9 @@ impl Report {
         self.selection(&mut text);
         text.list(
             "libraries",
-            self.libraries.iter().map(ToString::to_string),
+            self.libraries
+                .iter()
+                .flat_map(|library| library.lines(self.costs.as_ref(), self.trials())),
             "none that matter",
         );
         text.list("sockets", self.sockets.lines(), "none");
@@ -122,6 +138,12 @@ impl Report {
             let lines = answer.connections.iter().map(ToString::to_string);
             text.list("connections", lines, "the agent has seen none yet");
         }
+    }
+
+    /// `None`: no agent was asked.
+    fn trials(&self) -> Option<&[(Tried, Trial)]> {
+        let answer = self.agent.as_ref().ok()?;
+        Some(&answer.trials)
     }
 
     fn connections_known(&self) -> &[agent::Connection] {
