@@ -29,13 +29,19 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
 }
 
 pub(crate) fn workloads() -> Result<()> {
-    if Workloads::has(&Group::ALL) {
-        Workloads::ensure(&Group::ALL)?;
+    let groups = Group::obtainable();
+    for group in Group::ALL {
+        if let Some(client) = group.lacks() {
+            eprintln!("SKIPPED programs of {}: no `{client}` here", group.name());
+        }
+    }
+    if Workloads::has(&groups) {
+        Workloads::ensure(&groups)?;
         return Ok(());
     }
     let what = format!(
         "installing the programs that weft is tried on in {}",
         weft_workloads::cache_dir().join("rootfs").display()
     );
-    step(&what, || Workloads::ensure(&Group::ALL).map(drop))
+    step(&what, || Workloads::ensure(&groups).map(drop))
 }

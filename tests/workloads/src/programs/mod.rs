@@ -3,6 +3,7 @@
 mod apache;
 mod busybox;
 mod client;
+mod envoy;
 mod express;
 mod go;
 mod gunicorn;
@@ -20,6 +21,7 @@ use anyhow::Result;
 pub use self::apache::Apache;
 pub use self::busybox::BusyBoxHttpd;
 pub use self::client::{curl, python, wrk};
+pub use self::envoy::Envoy;
 pub use self::express::Express;
 pub use self::go::Go;
 pub use self::gunicorn::{Gunicorn, Worker};

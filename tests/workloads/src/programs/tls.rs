@@ -39,6 +39,14 @@ pub enum Tls {
     /// `asyncio`: memory BIOs.
     PythonEvents,
     Node,
+    /// Node.js 14, which has OpenSSL 1.1.1 linked in.
+    Node14,
+    /// BoringSSL, stripped.
+    Bun,
+    /// rustls, stripped.
+    Deno,
+    /// The client is the wheel `pycurl`, with an OpenSSL of its own.
+    PyCurl,
     /// `crypto/tls`, without symbol table.
     Go,
     /// JSSE; a server only.
@@ -53,19 +61,29 @@ pub struct Load {
 }
 
 impl Tls {
-    pub fn group(self) -> Group {
+    pub fn groups(self) -> &'static [Group] {
         match self {
-            Self::PythonThreads | Self::PythonEvents => Group::Python,
-            Self::Node => Group::Node,
-            Self::Go => Group::Go,
-            Self::Java => Group::Java,
+            Self::PythonThreads | Self::PythonEvents => &[Group::Python],
+            Self::Node => &[Group::Node],
+            Self::Node14 | Self::Bun | Self::Deno => &[Group::Npm],
+            Self::PyCurl => &[Group::Python, Group::Pypi],
+            Self::Go => &[Group::Go],
+            Self::Java => &[Group::Java],
         }
+    }
+
+    /// Whether the client knows the ports of its ends of the connections.
+    pub fn knows_ports(self) -> bool {
+        !matches!(self, Self::Bun | Self::Deno)
     }
 
     /// Opens its connections, prints their ports on one line, waits for a line, then requests `/<tag>/<own port>/<number>`.
     pub fn client(self, workloads: &Workloads, to: &Listen, tag: &str, load: Load) -> Command {
         let (program, arguments) = self.command("client", "get");
         let mut command = workloads.command_in(None, Path::new(DIR), program);
+        if self == Self::PyCurl {
+            command.env("PYTHONPATH", "/srv/pypi/pycurl");
+        }
         command
             .args(arguments)
             .args(["127.0.0.1", &to.port().to_string(), tag]);
@@ -75,7 +93,26 @@ impl Tls {
 
     fn command(self, file: &str, verb: &'static str) -> (&'static str, Vec<String>) {
         let python = |mode: &str| vec![format!("{DIR}/{file}.py"), mode.to_owned()];
+        let fetch = |before: &[&str]| {
+            let mut arguments: Vec<String> = before.iter().map(ToString::to_string).collect();
+            arguments.extend([format!("{DIR}/fetch.js"), verb.to_owned()]);
+            arguments
+        };
         match self {
+            Self::PyCurl if verb == "get" => ("/usr/bin/python3", vec![format!("{DIR}/curl.py")]),
+            Self::PyCurl => ("/usr/bin/python3", python("threads")),
+            Self::Node14 => ("/srv/npm/node14/bin/node", vec![format!("{DIR}/{file}.js")]),
+            Self::Bun => ("/srv/npm/bun/bin/bun", fetch(&["run"])),
+            Self::Deno => (
+                "/srv/npm/deno/deno",
+                fetch(&[
+                    "run",
+                    "--quiet",
+                    "--allow-all",
+                    "--no-lock",
+                    "--unsafely-ignore-certificate-errors",
+                ]),
+            ),
             Self::PythonThreads => ("/usr/bin/python3", python("threads")),
             Self::PythonEvents => ("/usr/bin/python3", python("events")),
             Self::Node => ("/usr/bin/node", vec![format!("{DIR}/{file}.js")]),
@@ -91,6 +128,10 @@ impl Program for Tls {
             Self::PythonThreads => "python-threads",
             Self::PythonEvents => "python-events",
             Self::Node => "node",
+            Self::Node14 => "node14",
+            Self::Bun => "bun",
+            Self::Deno => "deno",
+            Self::PyCurl => "pycurl",
             Self::Go => "go",
             Self::Java => "java",
         }
