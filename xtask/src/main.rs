@@ -73,6 +73,11 @@ const COMMANDS: &[Command] = &[
         run: stage::bench,
     },
     Command {
+        name: "tls-table",
+        about: "what is found in the tests' programs [--readme FILE]",
+        run: stage::tls_table,
+    },
+    Command {
         name: "package",
         about: "write target/package/weft-VERSION-TARGET.tar.gz and its checksum",
         run: package::run,
@@ -114,6 +119,6 @@ fn dispatch() -> Result<()> {
 fn print_help() {
     println!("usage: cargo xtask COMMAND [ARGUMENTS]\n");
     for Command { name, about, .. } in COMMANDS {
-        println!("  {name:<8}  {about}");
+        println!("  {name:<9}  {about}");
     }
 }

@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::lab::Lab;
 use crate::load::{pace, pingpong};
 use crate::machine::Machine;
-use crate::measure::Measure;
+use crate::measure::{Measure, inspect};
 use crate::plan::Plan;
 use crate::report::Report;
 
@@ -49,6 +49,8 @@ enum Helper {
     Pace(pace::Arguments),
     /// An OTLP receiver that counts spans and keeps nothing.
     Sink(sink::Arguments),
+    /// One look into one file.
+    Inspect(inspect::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -57,6 +59,7 @@ fn main() -> Result<()> {
         Some(Helper::Pingpong(arguments)) => pingpong::main(arguments),
         Some(Helper::Pace(arguments)) => pace::main(arguments),
         Some(Helper::Sink(arguments)) => sink::main(arguments),
+        Some(Helper::Inspect(arguments)) => inspect::main(arguments),
         None => bench(&arguments),
     }
 }

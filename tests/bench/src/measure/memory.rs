@@ -1,6 +1,6 @@
 //! Memory of weft idle, under load, and after many short-lived processes.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -67,6 +67,12 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         look("while nginx is at saturation")?;
         load.join().ok().context("wrk is lost")?.map(drop)
     })?;
+    let many = tls_processes(lab)?;
+    std::thread::sleep(Duration::from_secs(2));
+    look(&format!(
+        "with {TLS_PROCESSES} processes that have OpenSSL loaded"
+    ))?;
+    drop(many);
     short_processes(plan.short_processes)?;
     std::thread::sleep(Duration::from_secs(1));
     look(&format!(
@@ -79,6 +85,28 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     report.tables.push(table);
     report.aim("memory in all, at most", "MB", 64.0, Some(most));
     traced.stop().map(drop)
+}
+
+/// Ends with the value.
+struct Many(Child);
+
+const TLS_PROCESSES: u32 = 200;
+
+fn tls_processes(lab: &Lab) -> Result<Many> {
+    let script = format!(
+        "for i in $(seq {TLS_PROCESSES}); do LD_PRELOAD=libssl.so.3 sleep 60 & done; read line; \
+         kill $(jobs -p)"
+    );
+    let mut shell = lab.workloads.command("/bin/sh");
+    let shell = shell.args(["-c", &script]).stdin(Stdio::piped());
+    Ok(Many(shell.spawn()?))
+}
+
+impl Drop for Many {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().ok();
+    }
 }
 
 /// Two at a time.

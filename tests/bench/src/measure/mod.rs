@@ -2,6 +2,7 @@
 
 mod hooks;
 mod ignored;
+pub(crate) mod inspect;
 mod latency;
 mod memory;
 mod saturation;
@@ -21,13 +22,14 @@ pub(crate) enum Measure {
     Hooks,
     Steady,
     Memory,
+    Inspect,
     Latency,
 }
 
 // === impl Measure ===
 
 impl Measure {
-    pub(crate) fn all() -> [Self; 7] {
+    pub(crate) fn all() -> [Self; 8] {
         [
             Self::Saturation,
             Self::Tls,
@@ -35,6 +37,7 @@ impl Measure {
             Self::Hooks,
             Self::Steady,
             Self::Memory,
+            Self::Inspect,
             Self::Latency,
         ]
     }
@@ -47,6 +50,7 @@ impl Measure {
             Self::Hooks => "own time of each hook",
             Self::Steady => "CPU at a steady rate",
             Self::Memory => "memory",
+            Self::Inspect => "looking into programs",
             Self::Latency => "start and delivery",
         }
     }
@@ -59,6 +63,7 @@ impl Measure {
             Self::Hooks => hooks::run(lab, plan, report),
             Self::Steady => steady::run(lab, plan, report),
             Self::Memory => memory::run(lab, plan, report),
+            Self::Inspect => inspect::run(plan, report),
             Self::Latency => latency::run(lab, plan, report),
         }
     }

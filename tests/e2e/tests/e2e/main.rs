@@ -4,6 +4,7 @@ mod bodies;
 mod clients;
 mod export;
 mod faults;
+mod libraries;
 mod life;
 mod networks;
 mod programs;

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, ensure};
 use weft_e2e::figures::with_metrics;
 use weft_e2e::{Span, Spans, WeftCommand, on_scene};
-use weft_workloads::programs::{Load, Nginx, Tls, curl};
+use weft_workloads::programs::{Envoy, Load, Nginx, Tls, curl};
 use weft_workloads::{Group, Running};
 
 /// Whether the connections are there when weft comes.
@@ -106,6 +106,30 @@ fn node() -> Result<()> {
 }
 
 #[test]
+fn node_with_openssl_1_1() -> Result<()> {
+    pair(Tls::Node14, Attach::Early)?;
+    pair(Tls::Node14, Attach::Late)
+}
+
+#[test]
+fn bun_with_stripped_boringssl() -> Result<()> {
+    pair(Tls::Bun, Attach::Early)?;
+    pair(Tls::Bun, Attach::Late)
+}
+
+#[test]
+fn deno_with_stripped_rustls() -> Result<()> {
+    pair(Tls::Deno, Attach::Early)?;
+    pair(Tls::Deno, Attach::Late)
+}
+
+#[test]
+fn a_wheel_with_an_openssl_of_its_own() -> Result<()> {
+    pair(Tls::PyCurl, Attach::Early)?;
+    pair(Tls::PyCurl, Attach::Late)
+}
+
+#[test]
 fn go_without_symbol_table() -> Result<()> {
     pair(Tls::Go, Attach::Early)?;
     pair(Tls::Go, Attach::Late)
@@ -117,7 +141,7 @@ fn pair(kind: Tls, attach: Attach) -> Result<()> {
         connections: 64,
         requests: 20,
     };
-    on_scene(&[kind.group()], |scene| {
+    on_scene(kind.groups(), |scene| {
         let server = scene.workloads.spawn(&kind)?;
         let mut weft = None;
         if attach == Attach::Early {
@@ -142,7 +166,7 @@ fn pair(kind: Tls, attach: Attach) -> Result<()> {
             .split_whitespace()
             .flat_map(|port| (0..LOAD.requests).map(move |number| (port, number)))
             .map(|(port, number)| Request {
-                port: port.to_owned(),
+                port: kind.knows_ports().then(|| port.to_owned()),
                 number,
                 path: format!("/{}/{port}/{number}", scene.tag),
             })
@@ -163,9 +187,10 @@ fn pair(kind: Tls, attach: Attach) -> Result<()> {
     })
 }
 
-/// The requests of one client: the port of its end of the connection, and the place among that connection's requests.
+/// The requests of one client: the port of its end of the connection, where it is known, and the place among that connection's
+/// requests.
 struct Request {
-    port: String,
+    port: Option<String>,
     number: usize,
     path: String,
 }
@@ -183,7 +208,9 @@ fn placed(spans: &Spans, server: &Running, requests: &[Request], attach: Attach)
         let (inner, outer) = (at.servers(), at.clients());
         ensure!(inner.len() <= 1 && outer.len() <= 1, "twice:\n{at}");
         for inner in inner.0.iter().filter(|span| span.has("network.peer.port")) {
-            inner.check(&[("network.peer.port", port)])?;
+            if let Some(port) = port {
+                inner.check(&[("network.peer.port", port)])?;
+            }
         }
         let first = attach == Attach::Late && *number == 0;
         match (inner.0.as_slice(), outer.0.as_slice()) {
@@ -203,6 +230,63 @@ fn placed(spans: &Spans, server: &Running, requests: &[Request], attach: Attach)
         "{attach:?}: an end is missing of {missing:?}"
     );
     Ok(())
+}
+
+#[test]
+fn envoy_with_stripped_boringssl() -> Result<()> {
+    through_envoy(Attach::Early)?;
+    through_envoy(Attach::Late)
+}
+
+/// TLS to Envoy, and from Envoy to nginx: both ends of both hops, each once and linked.
+fn through_envoy(attach: Attach) -> Result<()> {
+    const LOAD: Load = Load {
+        connections: 16,
+        requests: 10,
+    };
+    on_scene(&[Group::Web, Group::Python, Group::Pypi], |scene| {
+        let nginx = Nginx::new().tls()?;
+        let server = scene
+            .workloads
+            .spawn(&nginx.directive("location / { return 200 'ok\n'; }"))?;
+        let envoy = scene.workloads.spawn(&Envoy::before(server.listen()))?;
+        let mut weft = None;
+        if attach == Attach::Early {
+            weft = Some(scene.weft()?.start()?);
+        }
+        let mut client = Tls::PythonThreads
+            .client(&scene.workloads, envoy.listen(), &scene.tag, LOAD)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut output = client.stdout.take().context("no output")?;
+        let ports = weft_e2e::raw::read_until(&mut output, "\n")?;
+        let weft = match weft {
+            Some(weft) => weft,
+            None => scene.weft()?.start()?,
+        };
+        drop(client.stdin.take());
+        ensure!(client.wait()?.success(), "the client failed");
+        let spans = scene.finish(weft)?;
+        for port in ports.split_whitespace() {
+            for number in 0..LOAD.requests {
+                let at = spans.at(&format!("/{}/{port}/{number}", scene.tag));
+                if attach == Attach::Late && number == 0 {
+                    continue;
+                }
+                let (servers, clients) = (at.servers(), at.clients());
+                let of = |spans: &Spans, name: &str| -> Result<Span> {
+                    let spans = spans.filter(|span| span.service() == name);
+                    Ok(spans.one()?.clone())
+                };
+                linked(&of(&servers, "envoy")?, &of(&clients, "client")?, &envoy)?;
+                let (inner, outer) = (of(&servers, "nginx")?, of(&clients, "envoy")?);
+                ensure!(inner.is_child_of(&outer), "not linked:\n{at}");
+                ensure!(at.len() == 4, "{at}");
+            }
+        }
+        Ok(())
+    })
 }
 
 #[test]
