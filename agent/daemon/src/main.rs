@@ -12,6 +12,7 @@ mod export;
 mod figures;
 mod pipeline;
 mod run;
+mod runtimes;
 mod telemetry;
 mod tls;
 mod why;

@@ -211,7 +211,10 @@ fn learn(
         ProcessEvent::Forked { process, parent } => {
             // The kernel has handed the parent's verdict on.
             processes.forked(process, parent);
-            return;
+            return tls.tell(News::Forked {
+                parent: parent.tgid,
+                child: process.tgid,
+            });
         }
         ProcessEvent::Execed {
             process,

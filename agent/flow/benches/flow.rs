@@ -95,6 +95,7 @@ fn data(cookie: u64, direction: Direction, payload: &[u8], offset: u64, now_ns: 
         cipher_len: 0,
         tail: [0; 8],
         missing: Missing::None,
+        work: None,
         payload,
     })
 }

@@ -41,6 +41,8 @@ pub struct Limits {
     pub wire_positions: usize,
     pub processes: usize,
     pub threads: usize,
+    /// Logical tasks that have read requests.
+    pub tasks: usize,
     /// Finished spans between two drains.
     pub ready_spans: usize,
     /// An exchange ends when nothing crossed its connection for so long.
@@ -59,6 +61,10 @@ pub struct Links {
     pub trace_parent: bool,
     pub wire_position: bool,
     pub thread: bool,
+    /// Logical tasks of runtimes.
+    pub task: bool,
+    /// What event-loop proxies pass on.
+    pub forward: bool,
 }
 
 /// What becomes of the spans of a process that reports spans itself.
@@ -93,6 +99,7 @@ impl Default for Limits {
             wire_positions: 65_536,
             processes: 65_536,
             threads: 65_536,
+            tasks: 65_536,
             ready_spans: 65_536,
             idle_ns: 60_000_000_000,
             long_stream_ns: 120_000_000_000,
@@ -108,6 +115,8 @@ impl Default for Links {
             trace_parent: true,
             wire_position: true,
             thread: true,
+            task: true,
+            forward: true,
         }
     }
 }

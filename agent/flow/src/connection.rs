@@ -6,7 +6,7 @@ use weft_proto::http1::{RequestParser, ResponseParser};
 use weft_proto::http2;
 
 use crate::exchange::Exchanges;
-use crate::record::{Data, Ends, Open, Secure};
+use crate::record::{Data, Ends, Open, Secure, Work};
 use crate::span::{Endpoint, Kind, Process};
 use crate::trial::Trial;
 use crate::wire::Position;
@@ -131,6 +131,9 @@ pub(crate) struct Mark {
     /// TLS session: length of the ciphertext that begins at `seq`.
     pub(crate) cipher_len: u32,
     pub(crate) off_epoll: bool,
+    pub(crate) work: Option<Work>,
+    /// By an event-loop proxy.
+    pub(crate) forwards: bool,
 }
 
 const MAX_MARKS: usize = 64;
@@ -148,6 +151,8 @@ impl Mark {
             seq: Some(seq),
             cipher_len,
             off_epoll: false,
+            work: None,
+            forwards: false,
         }
     }
 }
@@ -320,6 +325,8 @@ impl Marks {
             seq: data.has(DataFlags::SEQ).then_some(data.seq),
             cipher_len: data.cipher_len,
             off_epoll: data.off_epoll(),
+            work: data.work,
+            forwards: data.has(DataFlags::FORWARDS),
         });
     }
 
@@ -327,6 +334,15 @@ impl Marks {
     pub(crate) fn at(&self, offset: u64) -> Option<&Mark> {
         let after = self.0.iter().rposition(|mark| mark.offset <= offset);
         after.and_then(|index| self.0.get(index)).or(self.0.first())
+    }
+
+    /// When this task moved its first bytes since the byte at `start`: Go reads the first byte of a request
+    /// by a goroutine of its own when it comes early.
+    pub(crate) fn first_by(&self, task: u64, start: u64) -> Option<u64> {
+        let from = self.0.iter().rposition(|mark| mark.offset <= start);
+        let mut marks = self.0[from.unwrap_or(0)..].iter();
+        let by_it = |mark: &&Mark| mark.work.is_some_and(|work| work.task == task);
+        marks.find(by_it).map(|mark| mark.time_ns)
     }
 
     /// All records since the byte at `start` were moved by one thread, off any epoll set.

@@ -116,6 +116,9 @@ counters! {
     linked_trace_parent: "links", "traceparent";
     linked_wire_position: "links", "wire-position";
     linked_thread: "links", "thread";
+    linked_goroutine: "links", "goroutine";
+    linked_hand_off: "links", "hand-off";
+    linked_forwarded: "links", "forwarded";
     linked_none: "links", "none";
     /// More than one candidate behind address translation.
     wire_ambiguous: "wire_ambiguous";
@@ -124,6 +127,15 @@ counters! {
     /// Threads with more than one server request at a time.
     threads_disqualified: "threads_disqualified";
     threads_evicted: "threads_evicted";
+    /// Logical tasks that read requests for others.
+    tasks_disqualified: "tasks_disqualified";
+    tasks_evicted: "tasks_evicted";
+    /// Requests whose task descends from one that reads requests, of which none can be told for them.
+    task_ambiguous: "task_ambiguous";
+    /// Requests that a proxy sent, where more than one that it had read fits.
+    forwards_ambiguous: "forwards_ambiguous";
+    /// Answered requests that were forgotten early because of their number.
+    task_requests_forgotten: "task_requests_forgotten";
     /// Processes whose responses are not sent by the thread that read the request.
     processes_hand_off: "processes_hand_off";
     processes_self_instrumented: "processes_self_instrumented";

@@ -99,6 +99,7 @@ impl Flow {
         self.state
             .with_spans(|spans, around| spans.tick(now_ns, around));
         self.state.processes.tick(now_ns);
+        self.state.tick_tasks(now_ns);
         let idle_ns = self.state.config.limits.idle_ns;
         for cookie in self.begun.drain(..) {
             if let Some(connection) = self.connections.get_mut(&cookie) {
@@ -153,6 +154,11 @@ impl Flow {
 
     pub fn counters(&self) -> &Counters {
         &self.state.counters
+    }
+
+    /// Requests, and tasks that have read some, that are remembered for what may still come of them.
+    pub fn kept(&self) -> (usize, usize) {
+        (self.state.spans.len(), self.state.tasks.len())
     }
 
     /// What is known of the connections of a process.

@@ -61,6 +61,13 @@ pub enum Link {
     WirePosition,
     /// Sent by a blocking worker that had exactly one live server request.
     Thread,
+    /// Sent by the goroutine that had read the server request, or by one that it had created.
+    Goroutine,
+    /// Sent by a task to which such a one had handed it over.
+    HandOff,
+    /// Passed on by an event-loop proxy: the only request that the thread had read, and not answered, that
+    /// fits by method and target.
+    Forwarded,
     /// No evidence: the span begins a trace.
     None,
 }
@@ -174,6 +181,9 @@ impl Link {
             Self::TraceParent => "traceparent",
             Self::WirePosition => "wire-position",
             Self::Thread => "thread",
+            Self::Goroutine => "goroutine",
+            Self::HandOff => "hand-off",
+            Self::Forwarded => "forwarded",
             Self::None => "none",
         }
     }

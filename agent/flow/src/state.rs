@@ -5,11 +5,13 @@ use weft_proto::trace_context::TraceParent;
 
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::forwards::Forwards;
 use crate::incoming::Incoming;
 use crate::processes::Processes;
 use crate::record::Ends;
 use crate::span::Process;
-use crate::spans::{Around, Spans};
+use crate::spans::{Around, NodeKey, Spans};
+use crate::tasks::Tasks;
 use crate::threads::Threads;
 
 pub(crate) struct State {
@@ -17,6 +19,8 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     pub(crate) processes: Processes,
     pub(crate) threads: Threads,
+    pub(crate) tasks: Tasks,
+    pub(crate) forwards: Forwards,
     pub(crate) spans: Spans,
     pub(crate) incoming: Incoming,
     /// Unix sockets named as the other end by an open record: to the socket that named them.
@@ -29,6 +33,8 @@ impl State {
             counters: Counters::default(),
             processes: Processes::new(config.limits.processes),
             threads: Threads::new(config.limits.threads),
+            tasks: Tasks::new(config.limits.tasks),
+            forwards: Forwards::new(config.limits.threads),
             spans: Spans::new(seed),
             incoming: Incoming::default(),
             unix_peers: HashMap::default(),
@@ -46,6 +52,19 @@ impl State {
             counters: &mut self.counters,
         };
         act(&mut self.spans, &mut around)
+    }
+
+    /// A request was answered, or will not be.
+    pub(crate) fn no_longer_waits(&mut self, node: NodeKey, end_ns: u64) {
+        self.tasks.end(node, end_ns);
+        self.forwards.end(node);
+    }
+
+    pub(crate) fn tick_tasks(&mut self, now_ns: u64) {
+        self.tasks.tick(now_ns, &mut self.counters);
+        for node in self.tasks.released.drain(..) {
+            self.spans.release(node);
+        }
     }
 
     /// Only one end of a unix connection may know the other.

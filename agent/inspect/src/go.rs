@@ -10,8 +10,11 @@ mod locate;
 mod returned;
 mod sites;
 mod table;
+mod tasks;
 #[cfg(test)]
 mod tests;
+
+use table::Table;
 
 use crate::elf::Image;
 use crate::{Direction, Finding, Library, Problem, Stack};
@@ -20,41 +23,71 @@ pub use build::Program;
 #[cfg(any(test, feature = "fuzz"))]
 pub use fuzz::fuzz_go;
 pub(crate) use locate::build_id;
+pub use tasks::Goroutines;
 
 const READ: &str = "crypto/tls.(*Conn).Read";
 const WRITE: &str = "crypto/tls.(*Conn).Write";
 
-/// What a Go program says of itself, and `crypto/tls` if it is in there; nothing in other files.
-pub(crate) fn find(image: &Image<'_>) -> (Option<Program>, Option<Library>) {
+/// What is found in a Go program; nothing in other files.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub(crate) program: Option<Program>,
+    /// `crypto/tls`, if it is in there.
+    pub(crate) tls: Option<Library>,
+    pub(crate) goroutines: Option<Result<Goroutines, &'static str>>,
+}
+
+pub(crate) fn find(image: &Image<'_>) -> Found {
     let program = locate::program(image);
     if program.is_none() && !locate::is_marked(image) {
-        return (None, None);
+        return Found::default();
     }
-    let mut library = Library {
+    let Some(table) = locate::table(image) else {
+        const NO_TABLE: &str = "a Go program, but its table of functions (.gopclntab) is not found";
+        let mut library = library(program.as_ref());
+        library.problems.push(Problem(NO_TABLE.to_owned()));
+        return Found {
+            program,
+            tls: Some(library),
+            goroutines: Some(Err(NO_TABLE)),
+        };
+    };
+    let text = |start: u64| locate::text(image, &table, start);
+    Found {
+        tls: tls(image, &table, text, program.as_ref()),
+        goroutines: tasks::find(image, &table, text).transpose(),
+        program,
+    }
+}
+
+fn library(program: Option<&Program>) -> Library {
+    Library {
         stack: Stack::Go,
-        version: program.as_ref().map(|program| program.version.clone()),
+        version: program.map(|program| program.version.clone()),
         finding: Finding::GoTable,
         functions: Vec::new(),
         problems: Vec::new(),
-    };
-    let Some(table) = locate::table(image) else {
-        let problem = "a Go program, but its table of functions (.gopclntab) is not found";
-        library.problems.push(Problem(problem.to_owned()));
-        return (program, Some(library));
-    };
+    }
+}
+
+fn tls(
+    image: &Image<'_>,
+    table: &Table<'_>,
+    text: impl Fn(u64) -> Option<u64>,
+    program: Option<&Program>,
+) -> Option<Library> {
+    let mut library = library(program);
     let found = table.functions([READ, WRITE]);
-    let Some(some) = found.into_iter().flatten().next() else {
-        return (program, None);
-    };
-    let Some(text) = locate::text(image, &table, some.start) else {
+    let some = found.into_iter().flatten().next()?;
+    let Some(text) = text(some.start) else {
         let problem = "a Go program whose code's start is not found (moduledata)";
         library.problems.push(Problem(problem.to_owned()));
-        return (program, Some(library));
+        return Some(library);
     };
     let wanted = [(READ, Direction::Read), (WRITE, Direction::Write)];
     for ((name, direction), function) in wanted.into_iter().zip(found) {
         let sites = match function {
-            Some(function) => sites::find(image, &table, text, function, name, direction),
+            Some(function) => sites::find(image, table, text, function, name, direction),
             None => Err("the program was linked without it"),
         };
         match sites {
@@ -62,5 +95,5 @@ pub(crate) fn find(image: &Image<'_>) -> (Option<Program>, Option<Library>) {
             Err(why) => library.problems.push(Problem(format!("{name}: {why}"))),
         }
     }
-    (program, Some(library))
+    Some(library)
 }

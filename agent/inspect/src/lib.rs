@@ -13,6 +13,7 @@ mod go;
 mod library;
 mod named;
 mod openssl;
+mod proxy;
 mod rustls;
 
 use elf::{Image, Symbols};
@@ -20,13 +21,14 @@ use elf::{Image, Symbols};
 pub use elf::Error;
 #[cfg(any(test, feature = "fuzz"))]
 pub use fuzz::fuzz_inspect;
-pub use go::Program;
 #[cfg(any(test, feature = "fuzz"))]
 pub use go::fuzz_go;
+pub use go::{Goroutines, Program};
 pub use library::{
     Arguments, Class, Direction, Finding, Function, Inspection, Library, Outcome, Part, Problem,
     Register, Return, Site, Stack,
 };
+pub use proxy::Proxy;
 
 /// One for each family of libraries.
 const FINDERS: &[Finder] = &[
@@ -50,9 +52,15 @@ struct Finder {
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
     let image = Image::parse(bytes)?;
     let symbols = Symbols::read(&image, |name| {
-        name == MAPPED.as_bytes() || FINDERS.iter().any(|finder| (finder.wants)(name))
+        name == MAPPED.as_bytes()
+            || proxy::wants(name)
+            || FINDERS.iter().any(|finder| (finder.wants)(name))
     });
-    let (program, go) = go::find(&image);
+    let go::Found {
+        program,
+        tls,
+        goroutines,
+    } = go::find(&image);
     let build_id = match image.build_id() {
         [] => go::build_id(&image).unwrap_or_default(),
         id => id,
@@ -60,10 +68,12 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
     Ok(Inspection {
         build_id: build_id.to_vec(),
         go: program,
+        goroutines,
+        proxy: proxy::find(&symbols),
         libraries: FINDERS
             .iter()
             .flat_map(|finder| (finder.find)(&image, &symbols))
-            .chain(go)
+            .chain(tls)
             .collect(),
         mapped: symbols
             .named(MAPPED)

@@ -1,6 +1,6 @@
 //! What is found in a file.
 
-use crate::go;
+use crate::{Proxy, go};
 
 /// What one ELF file contains of TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,10 @@ pub struct Inspection {
     pub build_id: Vec<u8>,
     /// What a Go program says of itself.
     pub go: Option<go::Program>,
+    /// Of a Go program: how its goroutines are told apart, or why they cannot be.
+    pub goroutines: Option<Result<go::Goroutines, &'static str>>,
+    /// What the program is, if it is one of these.
+    pub proxy: Option<Proxy>,
     /// More than one where a program has several linked in.
     pub libraries: Vec<Library>,
     /// Of a dynamic loader: offset in the file of the function that it calls when it has mapped

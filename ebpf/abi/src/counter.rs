@@ -58,6 +58,14 @@ counters! {
     SessionsReplaced = "tls_sessions_replaced",
     /// TLS calls of which no state could be kept.
     TlsStateFailed = "tls_state_failed",
+    /// Logical tasks that were noted: they read requests, or descend from such.
+    Tasks = "tasks",
+    /// Calls of a process whose runtime is known that no task could be told for.
+    TasksUnknown = "tasks_unknown",
+    /// Work that tasks have handed over to others.
+    HandOffs = "hand_offs",
+    /// Logical tasks, or hand-offs, of which no state could be kept.
+    TaskStateFailed = "task_state_failed",
     /// Socket storage could not be had.
     StorageFailed = "storage_failed",
 }

@@ -10,6 +10,7 @@
 mod control;
 mod counter;
 mod record;
+mod task;
 mod tls;
 
 pub use control::{
@@ -21,6 +22,7 @@ pub use record::{
     CloseRecord, DATA_CLASSES, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags,
     OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, TAIL_BYTES,
 };
+pub use task::{Descent, HandOff, MAX_DEPTH, Runtime, RuntimeKind, Task, TaskFlags, TaskKey};
 pub use tls::{
     Crossing, GoKey, Lengths, Plain, Records, SESSION_BIT, Session, SessionFlags, SessionKey, Site,
     SiteFlags, TlsCall, TlsCallFlags, TlsThread,

@@ -1,5 +1,7 @@
 //! Records of the ring buffer. Each begins with a [`RecordHeader`].
 
+use crate::Descent;
+
 /// Payload sizes a data record can be reserved with: `bpf_ringbuf_reserve` takes only constants.
 pub const DATA_CLASSES: [usize; 5] = [0, 256, 1024, 2048, 4096];
 
@@ -91,6 +93,11 @@ pub struct DataRecord {
     pub reserved: [u8; 3],
     /// Of a TLS session: length of that ciphertext; 0: unknown.
     pub cipher_len: u32,
+    /// The logical task that made the call, or that had it made; 0: not known.
+    pub task: u64,
+    /// With [`DataFlags::HANDED`]: when `task` has handed the work over.
+    pub task_ns: u64,
+    pub descent: Descent,
 }
 
 /// Bits of `RecordHeader::flags` in a data record.
@@ -113,6 +120,10 @@ impl DataFlags {
     pub const EPOLL_KNOWN: u16 = 64;
     /// The kernel programs have not been told yet what this connection is.
     pub const UNKNOWN: u16 = 128;
+    /// Another task made the call, to which `task` had handed the work over.
+    pub const HANDED: u16 = 256;
+    /// The process is an event-loop proxy: it sends what it has read, and nothing else.
+    pub const FORWARDS: u16 = 512;
 }
 
 /// Why bytes of a call did not travel.
@@ -231,7 +242,7 @@ pub struct ProcessRecord {
 }
 
 const _: () = assert!(size_of::<RecordHeader>() == 24);
-const _: () = assert!(size_of::<DataRecord>() == 64);
+const _: () = assert!(size_of::<DataRecord>() == 104);
 const _: () = assert!(size_of::<OpenRecord>() == 104);
 const _: () = assert!(size_of::<CloseRecord>() == 56);
 const _: () = assert!(size_of::<ProcessRecord>() == 48);

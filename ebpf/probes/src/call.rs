@@ -6,8 +6,8 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_prandom_u32,
 };
 use weft_abi::{
-    CloseRecord, Connection, Control, Counter, DataFlags, DataRecord, Direction, Half, Missing,
-    Mode, RecordKind, Stage, TAIL_BYTES,
+    CloseRecord, Connection, Control, Counter, DataFlags, DataRecord, Descent, Direction, Half,
+    Missing, Mode, RecordKind, Stage, TAIL_BYTES,
 };
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     kernel::{self, ABSENT, load},
     maps::{CONTROL, HINTS, count},
     sniff::{self, Start},
+    task::Reads,
     tls,
     walk::{self, Desk, Source, walk},
 };
@@ -38,9 +39,13 @@ const MESSAGE_BUDGET: u32 = 64 << 10;
 const RARE_HINT_MASK: u32 = 15;
 /// Bytes that travel each way of a connection that may turn out to be HTTP/2.
 const HEADERS_BUDGET: u32 = 16 << 10;
+/// Bytes from which `sniff` tells what a call begins.
+const MIN_TOLD: u32 = 8;
 /// `Connection::announced`, second bit: the sampler left the request in hand out.
 const ANNOUNCED: u32 = 1;
 const SAMPLED_OUT: u32 = 2;
+/// Third bit: the last receive call brought too little to tell what it begins.
+const SHORT: u32 = 4;
 
 /// `ret`: what the call returned. `flags`: of a receive call, as the kernel saw them.
 #[inline(always)]
@@ -260,6 +265,13 @@ pub(crate) fn data(
     if start != Start::Request && start != Start::Response {
         start = Start::Other;
     }
+    let was_short = state.announced & SHORT != 0;
+    if receives {
+        state.announced &= !SHORT;
+        if call.moved < MIN_TOLD {
+            state.announced |= SHORT;
+        }
+    }
     let stage = state.stage;
     if stage == Stage::Muted as u32 || (stage == Stage::Sniff as u32 && start == Start::Other) {
         return count(Counter::CallsMuted);
@@ -334,7 +346,13 @@ pub(crate) fn data(
     let flags = if unknown { DataFlags::UNKNOWN } else { 0 };
     let mut piece = piece(call, state.cookie, flags);
     if source.missing == Missing::None as u32 {
-        return walk(desk, piece, source, wanted, skip as u32);
+        let begins = receives && (start == Start::Request || was_short);
+        let reads = if begins {
+            Reads::Beginning
+        } else {
+            Reads::Other
+        };
+        return walk(desk, piece, source, wanted, skip as u32, reads);
     }
     missing(&mut piece, source);
 }
@@ -364,6 +382,13 @@ fn piece(call: &Call, cookie: u64, flags: u16) -> Piece {
             missing: 0,
             reserved: [0; 3],
             cipher_len: call.cipher_len,
+            task: 0,
+            task_ns: 0,
+            descent: Descent {
+                root: 0,
+                left_ns: 0,
+                request_ns: 0,
+            },
         },
         address: 0,
     }

@@ -69,6 +69,7 @@ mod regs {
     pub(super) const RDX: usize = 96;
     pub(super) const RSI: usize = 104;
     pub(super) const ORIG_RAX: usize = 120;
+    pub(super) const RSP: usize = 152;
 }
 
 /// `arch/x86/entry/syscalls/syscall_64.tbl`.
@@ -172,6 +173,18 @@ pub(crate) fn goroutine() -> u64 {
         let task = bpf_get_current_task_btf();
         let saved = bpf_task_pt_regs(task.cast()) as *const u8;
         saved.add(regs::R14).cast::<u64>().read_volatile()
+    }
+}
+
+/// The same, with the user's stack pointer.
+#[inline(always)]
+pub(crate) fn goroutine_and_stack() -> (u64, u64) {
+    // SAFETY: as in `goroutine`.
+    unsafe {
+        let task = bpf_get_current_task_btf();
+        let saved = bpf_task_pt_regs(task.cast()) as *const u8;
+        let register = |offset: usize| saved.add(offset).cast::<u64>().read_volatile();
+        (register(regs::R14), register(regs::RSP))
     }
 }
 

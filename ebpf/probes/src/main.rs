@@ -1,6 +1,7 @@
 //! Kernel side of weft. Every hook is a few lines that bring a socket or a task in front of shared
 //! code: `call` decides what a socket call is worth, `caller` finds its bytes in the user's memory,
-//! `emit` writes records, `tls` knows sessions and proves their sockets. Nothing here writes to user memory or changes what a program sees.
+//! `emit` writes records, `tls` knows sessions and proves their sockets, `task` asks runtimes what runs
+//! on the thread. Nothing here writes to user memory or changes what a program sees.
 #![no_std]
 #![no_main]
 
@@ -14,6 +15,7 @@ mod kernel;
 mod maps;
 mod select;
 mod sniff;
+mod task;
 mod tls;
 mod walk;
 

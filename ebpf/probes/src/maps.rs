@@ -7,7 +7,10 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage},
     macros::btf_map,
 };
-use weft_abi::{Connection, Control, Counter, GoKey, Hint, Session, SessionKey, TlsCall};
+use weft_abi::{
+    Connection, Control, Counter, GoKey, HandOff, Hint, Runtime, Session, SessionKey, Task,
+    TaskKey, TlsCall,
+};
 
 use crate::{
     tls::Storage,
@@ -57,6 +60,18 @@ pub(crate) static TLS_THREADS: TaskStorage<Storage> = TaskStorage::new();
 /// TLS calls under way in Go programs, where a thread's storage would lose the goroutine.
 #[btf_map]
 pub(crate) static GO_CALLS: LruHashMap<GoKey, TlsCall, 16384> = LruHashMap::new();
+
+/// Runtimes of processes, by tgid. A forked child inherits its parent's element before it runs.
+#[btf_map]
+pub(crate) static RUNTIMES: HashMap<u32, Runtime, 65536, NO_PREALLOC> = HashMap::new();
+
+/// Logical tasks. One whose end was not seen is pushed out by others.
+#[btf_map]
+pub(crate) static TASKS: LruHashMap<TaskKey, Task, 32768> = LruHashMap::new();
+
+/// What tasks have handed over and nobody has taken yet, by the object that it went through.
+#[btf_map]
+pub(crate) static HAND_OFFS: LruHashMap<TaskKey, HandOff, 16384> = LruHashMap::new();
 
 /// Walks under way, by [`Desk`](crate::walk::Desk).
 #[btf_map]

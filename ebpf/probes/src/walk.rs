@@ -9,6 +9,7 @@ use crate::{
     caller::{self, Buffers, IoVec},
     emit::{self, Piece},
     maps::{WALKS, count},
+    task::{self, Reads},
     tls,
 };
 
@@ -119,10 +120,11 @@ pub(crate) fn source(desk: Desk, buffers: Buffers) -> Option<Source> {
     }
 }
 
-/// Records of one call. `skip`: bytes at its beginning that the agent does not need.
+/// Records of one call. `skip`: bytes at its beginning that the agent does not need. `reads`: what the
+/// task reads with it.
 #[inline(always)]
-pub(crate) fn walk(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: u32) {
-    if !begin(desk, piece, source, wanted, skip, Frame::default()) {
+pub(crate) fn walk(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: u32, reads: Reads) {
+    if !begin(desk, piece, source, wanted, skip, Frame::default(), reads) {
         return;
     }
     if HAS_LOOP.load() != 0 {
@@ -148,7 +150,7 @@ pub(crate) fn walk_frames(
     step: Step,
     max_steps: u32,
 ) -> Frame {
-    if !begin(desk, piece, source, 0, 0, frame) {
+    if !begin(desk, piece, source, 0, 0, frame, Reads::Other) {
         return Frame::default();
     }
     steps(desk, step, max_steps);
@@ -165,7 +167,15 @@ pub(crate) fn has_loop() -> bool {
 }
 
 #[inline(always)]
-fn begin(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: u32, frame: Frame) -> bool {
+fn begin(
+    desk: Desk,
+    piece: Piece,
+    source: Source,
+    wanted: u32,
+    skip: u32,
+    frame: Frame,
+    reads: Reads,
+) -> bool {
     let Some(walk) = at(desk as u32) else {
         return false;
     };
@@ -186,6 +196,7 @@ fn begin(desk: Desk, piece: Piece, source: Source, wanted: u32, skip: u32, frame
         run: 0,
         frame,
     };
+    walk.flags |= task::ask(&mut walk.piece.record, reads);
     true
 }
 

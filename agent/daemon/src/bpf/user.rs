@@ -5,13 +5,13 @@ use std::{fs::File, io, os::fd::AsRawFd as _};
 
 use aya::{
     Ebpf,
-    maps::{MapData, ProgramArray},
+    maps::{HashMap, MapData, ProgramArray},
     programs::{
         ProbeKind, ProgramError, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
-use weft_abi::Site;
+use weft_abi::{Runtime, Site};
 
 /// The kernel program that runs at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,14 @@ pub(crate) enum Hook {
     Return,
     /// A dynamic loader has mapped libraries.
     Mapped,
+    /// A goroutine was made.
+    GoCreated,
+    /// A goroutine gives work away.
+    GoGives,
+    /// A goroutine takes it.
+    GoTakes,
+    /// A goroutine begins to serve a connection.
+    GoPlumbing,
 }
 
 /// A place in a file.
@@ -41,6 +49,9 @@ pub(crate) struct Attached {
 const ENTER: &str = "tls_enter";
 const LEAVE: &str = "tls_leave";
 const MAPPED: &str = "libraries_mapped";
+/// In the order of [`Hook`].
+const GO: [&str; 4] = ["go_created", "go_gives", "go_takes", "go_plumbing"];
+const RUNTIMES: &str = "RUNTIMES";
 /// Called by `LEAVE` through the map `NEXT`.
 const DATA: &str = "tls_data";
 const NEXT: &str = "TLS_DATA";
@@ -50,8 +61,17 @@ pub(crate) struct UserProbes {
     /// Emptied by the kernel when nobody holds it.
     _next: ProgramArray<MapData>,
     /// By [`Hook`].
-    programs: [UProbe; 4],
+    programs: [UProbe; 8],
+    runtimes: HashMap<MapData, u32, PodRuntime>,
 }
+
+/// [`Runtime`] as a map value.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct PodRuntime(Runtime);
+
+// SAFETY: plain integers without padding, all bit patterns valid.
+unsafe impl aya::Pod for PodRuntime {}
 
 // === impl Attached ===
 
@@ -95,6 +115,14 @@ impl UserProbes {
         let leave = info(ebpf, LEAVE, true)?;
         let again = info(ebpf, LEAVE, false)?;
         let mapped = info(ebpf, MAPPED, true)?;
+        let mut go = |name| handle(info(ebpf, name, true)?, name, ProbeKind::Entry);
+        let [created, gives, takes, plumbing] = GO;
+        let go = [go(created)?, go(gives)?, go(takes)?, go(plumbing)?];
+        let [created, gives, takes, plumbing] = go;
+        let runtimes = ebpf
+            .take_map(RUNTIMES)
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(|map| Ok(HashMap::try_from(map)?))?;
         Ok(Self {
             _next: next,
             programs: [
@@ -102,8 +130,26 @@ impl UserProbes {
                 handle(leave, LEAVE, ProbeKind::Entry)?,
                 handle(again, LEAVE, ProbeKind::Return)?,
                 handle(mapped, MAPPED, ProbeKind::Entry)?,
+                created,
+                gives,
+                takes,
+                plumbing,
             ],
+            runtimes,
         })
+    }
+
+    /// Tells the kernel programs what a process runs: until it ends or runs something else.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(crate) fn know(&mut self, tgid: u32, runtime: Runtime) -> io::Result<()> {
+        let put = self.runtimes.insert(tgid, PodRuntime(runtime), 0);
+        put.map_err(io::Error::other)
+    }
+
+    pub(crate) fn forget(&mut self, tgid: u32) {
+        let _absent = self.runtimes.remove(&tgid);
     }
 
     /// Puts probes on all the places of a file, or on none.

@@ -17,12 +17,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use weft_abi::Runtime;
 use weft_flow::Shown;
 use weft_inspect::Inspection;
 
 use crate::{
-    bpf::{Attached, UserProbes},
+    bpf::{Attached, Place, UserProbes},
     discover::{self, Selector},
+    runtimes,
     telemetry::{Counter, Gauge, Registry},
 };
 
@@ -49,6 +51,11 @@ pub(crate) enum News {
         shown: Shown,
     },
     Ended(u32),
+    /// The child runs what its parent does.
+    Forked {
+        parent: u32,
+        child: u32,
+    },
 }
 
 /// The sending end, for the pipeline. The watcher ends when it is dropped.
@@ -87,15 +94,17 @@ struct Watcher {
 struct File {
     path: PathBuf,
     watched: Vec<Watched>,
+    /// What the kernel programs are to know of each process that runs it.
+    runtime: Option<Runtime>,
     users: HashSet<u32>,
     unused_since: Option<Instant>,
 }
 
 /// What is watched in a file.
 struct Watched {
-    /// As its sites name the library; `None`: the dynamic loader.
+    /// As its sites name the library; `None`: the dynamic loader, or a runtime.
     library: Option<u8>,
-    _probes: Attached,
+    probes: Attached,
 }
 
 struct Process {
@@ -216,6 +225,7 @@ impl Watcher {
                     library,
                     shown,
                 }) => self.tried(pid, library, shown),
+                Ok(News::Forked { parent, child }) => self.forked(parent, child),
                 Ok(News::Ended(pid)) => {
                     self.ended(pid);
                     self.due.retain(|(_, due)| *due != pid);
@@ -241,14 +251,28 @@ impl Watcher {
         }
     }
 
+    /// The kernel programs hand on what they know of the parent; of one that has just begun they may have
+    /// known nothing yet.
+    fn forked(&mut self, parent: u32, child: u32) {
+        let due = self.due.iter().filter(|(_, due)| *due == parent);
+        if let Some((at, _)) = due.max_by_key(|(at, _)| *at) {
+            self.due.push((*at, child));
+        }
+        let soon = LOOKS[2];
+        if self
+            .processes
+            .get(&parent)
+            .is_some_and(|it| it.looked.elapsed() < soon)
+        {
+            self.due.push((Instant::now() + soon, child));
+        }
+    }
+
     /// Takes all probes out. For each the kernel waits until calls under way have passed it, tens of
     /// milliseconds on some versions, under a lock of its own: threads would not help.
     fn detach(self) {
-        let attached = self
-            .files
-            .values()
-            .filter_map(|file| file.attached.as_ref());
-        let probes: usize = attached.map(Attached::len).sum();
+        let watched = self.files.values().flat_map(|file| &file.watched);
+        let probes: usize = watched.map(|it| it.probes.len()).sum();
         let begun = Instant::now();
         drop(self);
         if probes > 0 {
@@ -303,10 +327,12 @@ impl Watcher {
                 Entry::Vacant(new) => match file.open() {
                     Err(_gone) => continue,
                     Ok(open) => {
-                        let watched = watch(&mut self.probes, &file.path, &open, &self.figures);
+                        let (watched, runtime) =
+                            watch(&mut self.probes, &file.path, &open, &self.figures);
                         new.insert(File {
                             path: file.path,
                             watched,
+                            runtime,
                             users: HashSet::new(),
                             unused_since: None,
                         })
@@ -316,6 +342,11 @@ impl Watcher {
             process.files.insert(file.identity);
             known.users.insert(pid);
             known.unused_since = None;
+            if let Some(runtime) = known.runtime
+                && let Err(error) = self.probes.know(pid, runtime)
+            {
+                log::warn!("process {pid}: its runtime is not noted: {error}");
+            }
         }
         self.count();
     }
@@ -351,6 +382,8 @@ impl Watcher {
     }
 
     fn ended(&mut self, pid: u32) {
+        // Else a process that comes to have this id would seem to run it.
+        self.probes.forget(pid);
         let Some(process) = self.processes.remove(&pid) else {
             return;
         };
@@ -393,23 +426,31 @@ impl Watcher {
     }
 }
 
-/// Looks into a file, and watches what it has of TLS.
-fn watch(probes: &mut UserProbes, path: &Path, file: &fs::File, figures: &Figures) -> Vec<Watched> {
+/// Looks into a file, and watches what it has of TLS and of a runtime; gives what is known of the runtime,
+/// too.
+fn watch(
+    probes: &mut UserProbes,
+    path: &Path,
+    file: &fs::File,
+    figures: &Figures,
+) -> (Vec<Watched>, Option<Runtime>) {
     let path = path.display();
     figures.inspected.add(1);
-    let Inspection {
-        libraries, mapped, ..
-    } = match inspect(file) {
+    let inspection = match inspect(file) {
         Ok(inspection) => inspection,
         Err(error) => {
             log::debug!("{path}: {error}");
-            return Vec::new();
+            return (Vec::new(), None);
         }
     };
-    for library in &libraries {
-        for problem in &library.problems {
-            log::info!("{path}: {}", problem.0);
-        }
+    let runtime = runtimes::Runtime::of(&inspection);
+    let Inspection {
+        libraries, mapped, ..
+    } = inspection;
+    let library_problems = libraries.iter().flat_map(|library| &library.problems);
+    let runtime_problems = runtime.iter().flat_map(runtimes::Runtime::problems);
+    for problem in library_problems.chain(runtime_problems) {
+        log::info!("{path}: {}", problem.0);
     }
     let mut all: Vec<_> = libraries
         .iter()
@@ -421,20 +462,28 @@ fn watch(probes: &mut UserProbes, path: &Path, file: &fs::File, figures: &Figure
     all.extend(mapped.map(|offset| (None, "the dynamic loader".to_owned(), vec![loader(offset)])));
     all.retain(|(_, _, places)| !places.is_empty());
     let mut watched = Vec::new();
+    let mut watch = |library, name: &str, places: &[Place]| match probes.attach(file, places) {
+        Ok(probes) => {
+            log::info!("{path}: {name} is watched, {} probes", places.len());
+            watched.push(Watched { library, probes });
+            true
+        }
+        Err(error) => {
+            figures.failed.add(1);
+            log::warn!("{path}: {name} cannot be watched: {error}");
+            false
+        }
+    };
     for (library, name, places) in all {
-        match probes.attach(file, &places) {
-            Ok(probes) => {
-                log::info!("{path}: {name} is watched, {} probes", places.len());
-                watched.push(Watched {
-                    library,
-                    _probes: probes,
-                });
-            }
-            Err(error) => {
-                figures.failed.add(1);
-                log::warn!("{path}: {name} cannot be watched: {error}");
-            }
+        watch(library, &name, &places);
+    }
+    let mut facts = runtime.as_ref().and_then(runtimes::Runtime::facts);
+    if let Some(runtime) = runtime {
+        let places = runtime.places();
+        // Without the probes, tasks would seem to work for whoever has made them.
+        if !places.is_empty() && !watch(None, &runtime.to_string(), &places) {
+            facts = None;
         }
     }
-    watched
+    (watched, facts)
 }

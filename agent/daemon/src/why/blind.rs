@@ -40,7 +40,7 @@ pub(super) fn spots(
                 )
             }
             Role::OtherTls(name) => format!("what it says through {name}"),
-            Role::Tls(_) | Role::Runtime(_) => continue,
+            Role::Tls(_) | Role::Runtime(_) | Role::Tasks(_) => continue,
         };
         spots.push(BlindSpot {
             what,

@@ -8,6 +8,7 @@ use weft_inspect::{
 
 use crate::{
     bpf::SiteCosts,
+    runtimes::Runtime as Tasks,
     tls::{self, Identity, Trial, Tried},
 };
 
@@ -24,6 +25,8 @@ pub(super) enum Role {
     /// Known by its name, and not read.
     OtherTls(&'static str),
     Runtime(&'static str),
+    /// Found by what the file contains.
+    Tasks(Tasks),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -43,9 +46,12 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             .ok()
             .and_then(|open| tls::inspect(&open).ok())
             .unwrap_or_default();
+        let tasks = Tasks::of(&inspection).map(Role::Tasks);
         let Inspection {
             build_id,
             go,
+            goroutines: _,
+            proxy: _,
             libraries: found,
             mapped: _,
         } = inspection;
@@ -59,10 +65,15 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
                 module: go.as_ref().and_then(|go| go.module.clone()),
             })
         });
-        libraries.extend(role.into_iter().chain(tls).map(|role| Library {
-            path: file.path.clone(),
-            role,
-        }));
+        libraries.extend(
+            role.into_iter()
+                .chain(tls)
+                .chain(tasks)
+                .map(|role| Library {
+                    path: file.path.clone(),
+                    role,
+                }),
+        );
     }
     libraries.sort_by(|one, other| one.path.cmp(&other.path));
     libraries
@@ -137,6 +148,7 @@ impl Library {
             }
             Role::OtherTls(name) => vec![format!("{path} (TLS: {name}, which is not read)")],
             Role::Runtime(name) => vec![format!("{path} (runtime: {name})")],
+            Role::Tasks(runtime) => vec![format!("{path} (runtime: {runtime})")],
         }
     }
 }

@@ -6,6 +6,7 @@ use weft_proto::http1::{self, Answers, Body, Conversation, Malformed, RequestHea
 use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
 
 use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
+use crate::forwards::Line;
 use crate::record::Ends;
 use crate::span::{Call, Http, Kind, Link, Outcome, Partial, Process, Span, Version};
 use crate::spans::{Header, NodeKey, Request};
@@ -77,6 +78,8 @@ impl Listener<'_> {
             seq: None,
             cipher_len: 0,
             off_epoll: false,
+            work: None,
+            forwards: false,
         })
     }
 
@@ -101,7 +104,7 @@ impl Listener<'_> {
         &mut self,
         mut head: Head,
         mark: &Mark,
-        thread: Option<NodeKey>,
+        cause: Option<(NodeKey, Link)>,
     ) -> Option<NodeKey> {
         match self.kind {
             Kind::Client if is_span_export(&head.http) => self.state.exports_spans(self.process),
@@ -124,7 +127,7 @@ impl Listener<'_> {
             },
             header,
             position,
-            thread,
+            cause,
         };
         self.state
             .with_spans(|spans, around| spans.begin(request, around))
@@ -168,6 +171,77 @@ impl Listener<'_> {
         usable
             .then(|| self.state.threads.live(self.process, mark.tid))
             .flatten()
+    }
+
+    /// The logical task that has read the end of the head is on the request.
+    fn work_on(&mut self, node: NodeKey, start: u64, end: u64) {
+        let mark = self.mark(end.saturating_sub(1));
+        let Some(work) = mark.work.filter(|_| self.state.config.links.task) else {
+            return;
+        };
+        let State {
+            tasks,
+            counters,
+            spans,
+            ..
+        } = &mut *self.state;
+        let cookie = self.cookie;
+        let first_ns = self.marks.first_by(work.task, start);
+        let begin_ns = first_ns.unwrap_or(mark.time_ns);
+        spans.hold(node);
+        tasks.begin(self.process, work.task, cookie, node, begin_ns, counters);
+    }
+
+    /// The server request that the logical task works on which has sent a request.
+    fn task(&mut self, mark: &Mark) -> Option<(NodeKey, Link)> {
+        let work = mark.work.filter(|_| self.state.config.links.task)?;
+        let State {
+            tasks, counters, ..
+        } = &mut *self.state;
+        tasks.request(self.process, &work, mark.time_ns, counters)
+    }
+
+    /// The server request that a request is sent for, and how that is known.
+    pub(super) fn cause(
+        &mut self,
+        mark: &Mark,
+        start: u64,
+        method: &Bytes,
+        target: &Bytes,
+    ) -> Option<(NodeKey, Link)> {
+        if mark.work.is_some() {
+            return self.task(mark);
+        }
+        if mark.forwards {
+            return self.forwarded(mark, &Line::of(method, target));
+        }
+        let server = self.worker(mark, start)?;
+        Some((server, Link::Thread))
+    }
+
+    /// The same on a connection that several send on.
+    pub(super) fn cause_of_stream(
+        &mut self,
+        mark: &Mark,
+        line: Option<&Line>,
+    ) -> Option<(NodeKey, Link)> {
+        match line {
+            Some(line) => self.forwarded(mark, line),
+            None => self.task(mark),
+        }
+    }
+
+    /// The server request that a proxy passes on.
+    fn forwarded(&mut self, mark: &Mark, line: &Line) -> Option<(NodeKey, Link)> {
+        let State {
+            forwards,
+            counters,
+            config,
+            ..
+        } = &mut *self.state;
+        let server = forwards.passed_on(self.process, mark.tid, line, counters);
+        let server = server.filter(|_| config.links.forward)?;
+        Some((server, Link::Forwarded))
     }
 
     fn answer(&mut self, index: usize, head: &ResponseHead, start: u64) {
@@ -230,8 +304,8 @@ impl Conversation for Listener<'_> {
         let mark = self.mark(start);
         let after_loss = std::mem::take(&mut self.exchanges.lost_requests);
         let alone = self.exchanges.is_empty();
-        let thread = match self.kind {
-            Kind::Client => self.worker(&mark, start),
+        let cause = match self.kind {
+            Kind::Client => self.cause(&mark, start, &head.method, &head.target),
             Kind::Server => None,
         };
         let answers = match &head.method[..] {
@@ -239,11 +313,19 @@ impl Conversation for Listener<'_> {
             b"CONNECT" => Answers::Connect,
             _ => Answers::Other,
         };
-        let node = self.begin(Head::of_http1(head, start), &mark, thread);
+        let line = mark.forwards.then(|| Line::of(&head.method, &head.target));
+        let node = self.begin(Head::of_http1(head, start), &mark, cause);
         let live = match (self.kind, node) {
             (Kind::Server, Some(node)) => self.occupy(node, &mark, start, alone),
             _ => false,
         };
+        if let (Kind::Server, Some(node)) = (self.kind, node) {
+            self.work_on(node, start, end);
+        }
+        if let (Kind::Server, Some(line), Some(node)) = (self.kind, line, node) {
+            let Self { state, process, .. } = self;
+            state.forwards.read(*process, mark.tid, node, line);
+        }
         let number = self.exchanges.seen;
         self.exchanges.seen += 1;
         self.exchanges.request = Reading::Exchange(number);

@@ -144,6 +144,7 @@ impl Exchanges {
         while let Some(exchange) = self.queue.pop_front() {
             exchange.release(state);
             if let Some(node) = exchange.node {
+                state.no_longer_waits(node, 0);
                 state.with_spans(|spans, around| spans.abandon(node, reason, around));
             }
         }
@@ -271,6 +272,7 @@ impl Exchange {
     fn end(self, end_ns: u64, outcome: Outcome, state: &mut State) {
         self.release(state);
         if let Some(node) = self.node {
+            state.no_longer_waits(node, end_ns);
             state.with_spans(|spans, around| spans.end(node, end_ns, outcome, around));
         }
     }

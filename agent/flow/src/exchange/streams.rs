@@ -14,6 +14,7 @@ use weft_proto::trace_context::{TraceParent, trace_state};
 
 use super::listener::Head;
 use super::{Listener, Reads};
+use crate::forwards::Line;
 use crate::span::{Call, Http, Kind, Outcome, REFUSED_STREAM, Span, Version};
 use crate::spans::{NodeKey, Reason};
 use crate::state::State;
@@ -194,7 +195,19 @@ impl Listener<'_> {
             self.state.counters.dropped_full += 1;
             None
         } else {
-            self.begin(head, &mark, None)
+            let line = mark
+                .forwards
+                .then(|| Line::of(&head.http.method, &head.http.target));
+            let cause = match self.kind {
+                Kind::Client => self.cause_of_stream(&mark, line.as_ref()),
+                Kind::Server => None,
+            };
+            let node = self.begin(head, &mark, cause);
+            if let (Kind::Server, Some(line), Some(node)) = (self.kind, line, node) {
+                let Self { state, process, .. } = self;
+                state.forwards.read(*process, mark.tid, node, line);
+            }
+            node
         };
         let Some(streams) = self.exchanges.streams.as_mut().filter(|_| node.is_some()) else {
             return;
@@ -341,6 +354,7 @@ impl Streams {
     pub(super) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
         for (_, stream) in self.open.drain() {
             if let Some(node) = stream.asked.and_then(|asked| asked.node) {
+                state.no_longer_waits(node, 0);
                 state.with_spans(|spans, around| spans.abandon(node, reason, around));
             }
         }
@@ -395,6 +409,7 @@ impl Stream {
         if let (Some(span), Some(asked)) = (state.spans.span_mut(node), &self.asked) {
             self.tell(asked, outcome, span);
         }
+        state.no_longer_waits(node, end_ns);
         state.with_spans(|spans, around| spans.end(node, end_ns, outcome, around));
     }
 

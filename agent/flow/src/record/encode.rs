@@ -10,7 +10,8 @@ use weft_abi::{
 
 use super::layout::Writer;
 use super::{
-    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
+    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Root,
+    Secure, Work,
 };
 
 impl Record<'_> {
@@ -57,6 +58,7 @@ impl Data<'_> {
             cipher_len,
             tail,
             missing,
+            work,
             payload,
         } = self;
         let captured = u32::try_from(payload.len()).unwrap_or(u32::MAX);
@@ -73,6 +75,31 @@ impl Data<'_> {
         );
         writer.put(offset_of!(DataRecord, tail), tail);
         writer.put(offset_of!(DataRecord, missing), &[*missing as u8]);
+        let Some(work) = work else {
+            return;
+        };
+        let Work {
+            task,
+            handed_ns,
+            root,
+        } = work;
+        writer.put(offset_of!(DataRecord, task), &task.to_ne_bytes());
+        if let Some(handed_ns) = handed_ns {
+            writer.put(offset_of!(DataRecord, task_ns), &handed_ns.to_ne_bytes());
+        }
+        if let Some(Root {
+            task,
+            left_ns,
+            request_ns,
+        }) = root
+        {
+            let at = offset_of!(DataRecord, descent.root);
+            writer.put(at, &task.to_ne_bytes());
+            let at = offset_of!(DataRecord, descent.left_ns);
+            writer.put(at, &left_ns.unwrap_or(0).to_ne_bytes());
+            let at = offset_of!(DataRecord, descent.request_ns);
+            writer.put(at, &request_ns.to_ne_bytes());
+        }
     }
 }
 
@@ -210,13 +237,22 @@ mod tests {
                 origin: ORIGIN,
                 cookie: 3,
                 direction: Direction::Tx,
-                flags: DataFlags::SEQ | DataFlags::TAIL,
+                flags: DataFlags::SEQ | DataFlags::TAIL | DataFlags::HANDED,
                 offset: 1 << 33,
                 len: 100,
                 seq: 0xfeed_f00d,
                 cipher_len: 0x0102_0304,
                 tail: *b"\r\n0\r\n\r\n\n",
                 missing: Missing::Fault,
+                work: Some(Work {
+                    task: 34,
+                    handed_ns: Some(99),
+                    root: Some(Root {
+                        task: 7,
+                        left_ns: Some(98),
+                        request_ns: 97,
+                    }),
+                }),
                 payload: b"GET / HTTP/1.1\r\n",
             }),
             Record::Open(Open {

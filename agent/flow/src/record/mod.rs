@@ -50,7 +50,30 @@ pub struct Data<'a> {
     /// Last bytes of the range, with [`DataFlags::TAIL`].
     pub tail: [u8; TAIL_BYTES],
     pub missing: Missing,
+    /// `None`: not known.
+    pub work: Option<Work>,
     pub payload: &'a [u8],
+}
+
+/// The logical task that a call was made by, or for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The runtime's own id.
+    pub task: u64,
+    /// When `task` has handed the call over to the one that made it.
+    pub handed_ns: Option<u64>,
+    /// `None`: neither it nor any that it descends from reads requests.
+    pub root: Option<Root>,
+}
+
+/// The nearest ancestor that reads requests, or the task itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    pub task: u64,
+    /// When that has created the first of the line; `None`: it is the task itself.
+    pub left_ns: Option<u64>,
+    /// Time of the record with the beginning of the request that it had received last by then.
+    pub request_ns: u64,
 }
 
 /// First sight of a connection.
@@ -214,6 +237,7 @@ impl<'a> Data<'a> {
             cipher_len: reader.u32(offset_of!(DataRecord, cipher_len)),
             tail: reader.array(offset_of!(DataRecord, tail)),
             missing: missing(reader.u8(offset_of!(DataRecord, missing)))?,
+            work: Work::decode(reader),
             payload,
         })
     }
@@ -230,6 +254,28 @@ impl<'a> Data<'a> {
     /// The socket is known to stand in no epoll set.
     pub fn off_epoll(&self) -> bool {
         self.has(DataFlags::EPOLL_KNOWN) && !self.has(DataFlags::EPOLL)
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    fn decode(reader: Reader<'_>) -> Option<Self> {
+        let task = reader.u64(offset_of!(DataRecord, task));
+        let flags = reader.u16(offset_of!(RecordHeader, flags));
+        let handed_ns = reader.u64(offset_of!(DataRecord, task_ns));
+        let root = reader.u64(offset_of!(DataRecord, descent.root));
+        let left_ns = reader.u64(offset_of!(DataRecord, descent.left_ns));
+        let request_ns = reader.u64(offset_of!(DataRecord, descent.request_ns));
+        (task != 0).then_some(Self {
+            task,
+            handed_ns: (flags & DataFlags::HANDED != 0).then_some(handed_ns),
+            root: (root != 0).then_some(Root {
+                task: root,
+                left_ns: (left_ns != 0).then_some(left_ns),
+                request_ns,
+            }),
+        })
     }
 }
 

@@ -60,8 +60,9 @@ pub(crate) struct Request {
     pub(crate) span: Span,
     pub(crate) header: Option<Header>,
     pub(crate) position: Option<Position>,
-    /// The live server request of the thread that sent this one.
-    pub(crate) thread: Option<NodeKey>,
+    /// The server request that this one is sent for, and how that is known: with `Link::Thread` it
+    /// depends on who responds.
+    pub(crate) cause: Option<(NodeKey, Link)>,
 }
 
 /// The trace context a request carried.
@@ -89,6 +90,8 @@ struct Node {
     span: Option<Box<Span>>,
     ended: bool,
     abandoned: bool,
+    /// A logical task may still send requests for it.
+    held: bool,
 }
 
 enum Progress {
@@ -116,6 +119,10 @@ impl Spans {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub(crate) fn begin(&mut self, request: Request, around: &mut Around<'_>) -> Option<NodeKey> {
         around.counters.requests += 1;
         let limits = &around.config.limits;
@@ -127,7 +134,7 @@ impl Spans {
             span,
             header,
             position,
-            thread,
+            cause,
         } = request;
         around.counters.spans_open += 1;
         let (kind, process, start_ns) = (span.kind, span.process, span.start_ns);
@@ -149,6 +156,7 @@ impl Spans {
             span: Some(Box::new(span)),
             ended: false,
             abandoned: false,
+            held: false,
         });
         let other_end = position.and_then(|position| self.meet(key, position, around));
         match kind {
@@ -164,10 +172,13 @@ impl Spans {
                 }
             }
             Kind::Client => {
-                match thread.filter(|server| self.nodes.contains_key(*server)) {
-                    Some(server) if !self.nodes[key].has_own_header() => {
+                match cause.filter(|(server, _)| self.nodes.contains_key(*server)) {
+                    Some((server, Link::Thread)) if !self.nodes[key].has_own_header() => {
                         self.nodes[key].progress = Progress::AwaitsThread(server);
                         self.nodes[server].thread_children.push(key);
+                    }
+                    Some((server, link)) if !self.nodes[key].has_own_header() => {
+                        self.attach(key, server, link, around);
                     }
                     _ => self.settle_alone(key, around),
                 }
@@ -363,7 +374,7 @@ impl Spans {
             Version::Http2 => &around.config.stream_sampler,
         };
         let sampled = sampler.keeps(&span.trace_id, context.parent_flags);
-        let lingers = node.position.is_some();
+        let lingers = node.position.is_some() || node.held;
         let counters = &mut *around.counters;
         counters.spans_open -= 1;
         if !reported {
@@ -378,6 +389,9 @@ impl Spans {
                 Link::TraceParent => &mut counters.linked_trace_parent,
                 Link::WirePosition => &mut counters.linked_wire_position,
                 Link::Thread => &mut counters.linked_thread,
+                Link::Goroutine => &mut counters.linked_goroutine,
+                Link::HandOff => &mut counters.linked_hand_off,
+                Link::Forwarded => &mut counters.linked_forwarded,
                 Link::None => &mut counters.linked_none,
             } += 1;
             self.ready.push_back(span);
@@ -395,9 +409,25 @@ impl Spans {
         if let Some(position) = node.position.take() {
             self.positions.unlist(key, &position);
         }
-        if node.span.is_none() {
+        if node.span.is_none() && !node.held {
             // Not yet forgotten: who has just found it there still takes its context.
             self.gone.push(key);
+        }
+    }
+
+    /// It stays, with its context, until it is released.
+    pub(crate) fn hold(&mut self, key: NodeKey) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.held = true;
+        }
+    }
+
+    pub(crate) fn release(&mut self, key: NodeKey) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.held = false;
+            if node.span.is_none() && node.position.is_none() {
+                self.nodes.remove(key);
+            }
         }
     }
 

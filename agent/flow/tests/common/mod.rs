@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags, SESSION_BIT};
 use weft_flow::record::{
-    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
+    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure, Work,
 };
 use weft_flow::span::{Kind, Span};
 use weft_flow::{Config, Counters, Flow, ProcessEvent};
@@ -45,6 +45,9 @@ pub struct End {
     pub tx_seq: u32,
     /// Of a TLS session: length that each piece of ciphertext is said to have.
     pub cipher_len: u32,
+    pub work: Option<Work>,
+    /// Of an event-loop proxy.
+    pub forwards: bool,
 }
 
 pub fn address(text: &str) -> SocketAddr {
@@ -108,6 +111,8 @@ impl World {
             rx_seq,
             tx_seq,
             cipher_len: 0,
+            work: None,
+            forwards: false,
         };
         let back = seq.wrapping_mul(31);
         (
@@ -219,6 +224,12 @@ impl World {
         if matches!(end.ends, Ends::Inet { .. }) {
             flags |= DataFlags::SEQ;
         }
+        if end.work.is_some_and(|work| work.handed_ns.is_some()) {
+            flags |= DataFlags::HANDED;
+        }
+        if end.forwards {
+            flags |= DataFlags::FORWARDS;
+        }
         let mut tail = [0; 8];
         if captured < bytes.len() && bytes.len() >= 8 {
             flags |= DataFlags::TAIL;
@@ -239,6 +250,7 @@ impl World {
             cipher_len: end.cipher_len,
             tail,
             missing: Missing::None,
+            work: end.work,
             payload: &bytes[..captured],
         });
         self.record(&record);
@@ -353,7 +365,13 @@ pub fn check_equations(counters: &Counters) {
     let connections =
         c.connections_open + c.connections_closed + c.connections_evicted + c.connections_replaced;
     assert_eq!(c.connections_opened, connections);
-    let links = c.linked_trace_parent + c.linked_wire_position + c.linked_thread + c.linked_none;
+    let links = c.linked_trace_parent
+        + c.linked_wire_position
+        + c.linked_thread
+        + c.linked_goroutine
+        + c.linked_hand_off
+        + c.linked_forwarded
+        + c.linked_none;
     assert_eq!(c.spans_emitted, links);
 }
 

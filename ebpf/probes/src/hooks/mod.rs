@@ -5,6 +5,7 @@
     reason = "a hook's signature is what aya's macros make of it"
 )]
 
+mod go;
 mod lifecycle;
 mod process;
 mod socket_fexit;

@@ -13,7 +13,7 @@ use weft_abi::{Direction, ProcessRecord, RecordKind};
 use crate::{
     emit,
     kernel::{self, copy, load},
-    maps::PROCESSES,
+    maps::{PROCESSES, RUNTIMES},
 };
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -34,6 +34,12 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if let Some(verdict) = unsafe { PROCESSES.get(parent) }.copied() {
         let _full = PROCESSES.insert(child, verdict, 0);
     }
+    // SAFETY: as above.
+    if let Some(runtime) = unsafe { RUNTIMES.get(parent) }.copied() {
+        let _full = RUNTIMES.insert(child, runtime, 0);
+    } else {
+        let _absent = RUNTIMES.remove(child);
+    }
     report(RecordKind::Fork, child, parent, ctx.arg(1));
     0
 }
@@ -42,6 +48,7 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a task.
     let tgid = unsafe { load::<u32>(ctx.arg(0), &kernel::TASK_TGID) };
+    let _absent = RUNTIMES.remove(tgid);
     report(RecordKind::Exec, tgid, 0, ctx.arg(0));
     0
 }
@@ -57,6 +64,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     };
     if tgid == thread {
         let _absent = PROCESSES.remove(tgid);
+        let _absent = RUNTIMES.remove(tgid);
         report(RecordKind::Exit, tgid, 0, ctx.arg(0));
     }
     0

@@ -7,9 +7,9 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use weft_abi::{
-    Connection, Control, Counter, DataFlags, DataRecord, Direction, Half, Missing, RecordKind,
-    SESSION_BIT, SecureRecord, Session, SessionFlags, SessionKey, SiteFlags, Stage, TAIL_BYTES,
-    TlsCall, TlsCallFlags,
+    Connection, Control, Counter, DataFlags, DataRecord, Descent, Direction, Half, Missing,
+    RecordKind, SESSION_BIT, SecureRecord, Session, SessionFlags, SessionKey, SiteFlags, Stage,
+    TAIL_BYTES, TlsCall, TlsCallFlags,
 };
 
 use crate::{
@@ -254,6 +254,9 @@ pub(super) fn lost(session: &mut Session, len: u32) {
         missing: Missing::NoBuffer as u8,
         reserved: [0; 3],
         cipher_len: 0,
+        task: 0,
+        task_ns: 0,
+        descent: Descent::default(),
     };
     session.state.rx.offset = session.state.rx.offset.wrapping_add(u64::from(len));
     count(Counter::CallsSeen);

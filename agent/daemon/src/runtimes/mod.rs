@@ -1,0 +1,91 @@
+//! Runtimes whose logical tasks the kernel programs can tell apart: what was found in a program's file,
+//! in their terms and in words.
+
+mod go;
+
+use std::fmt;
+
+use weft_abi::{Runtime as Facts, RuntimeKind};
+use weft_inspect::{Goroutines, Inspection, Problem, Proxy};
+
+use crate::bpf::Place;
+
+/// What a file has of a runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    Go {
+        version: Option<String>,
+        goroutines: Result<Goroutines, &'static str>,
+    },
+    Proxy(Proxy),
+}
+
+impl Runtime {
+    pub(crate) fn of(inspection: &Inspection) -> Option<Self> {
+        if let Some(proxy) = inspection.proxy {
+            return Some(Self::Proxy(proxy));
+        }
+        let goroutines = inspection.goroutines.clone()?;
+        let version = inspection.go.as_ref().map(|go| go.version.clone());
+        Some(Self::Go {
+            version,
+            goroutines,
+        })
+    }
+
+    /// Where probes go.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        match self {
+            Self::Go { goroutines, .. } => goroutines.iter().flat_map(go::places).collect(),
+            Self::Proxy(_) => Vec::new(),
+        }
+    }
+
+    /// What the kernel programs need to know of a process that runs it. `None`: its tasks cannot be told.
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        match self {
+            Self::Go { goroutines, .. } => goroutines.as_ref().ok().map(go::facts),
+            Self::Proxy(_) => Some(Facts {
+                kind: RuntimeKind::Proxy as u32,
+                ..Facts::default()
+            }),
+        }
+    }
+
+    /// Of whole sentences.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Go { goroutines, .. } => goroutines
+                .as_ref()
+                .map_or(&[], |goroutines| &goroutines.problems),
+            Self::Proxy(_) => &[],
+        }
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proxy(proxy) => {
+                let name = match proxy {
+                    Proxy::Nginx => "nginx",
+                    Proxy::HaProxy => "HAProxy",
+                };
+                write!(f, "{name}: what it passes on is told by method and target")
+            }
+            Self::Go {
+                version,
+                goroutines,
+            } => {
+                f.write_str("Go")?;
+                if let Some(version) = version {
+                    write!(f, " {}", version.trim_start_matches("go"))?;
+                }
+                match goroutines {
+                    Ok(goroutines) => write!(f, ": {}", go::Told(goroutines)),
+                    Err(why) => write!(f, ": off: {why}"),
+                }
+            }
+        }
+    }
+}

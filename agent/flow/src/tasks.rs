@@ -1,0 +1,203 @@
+//! Which logical task works on which server request: the task that has read a request, until it reads
+//! the next one, and what it has created or handed over meanwhile.
+
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashlink::LinkedHashMap;
+
+use crate::counters::Counters;
+use crate::record::Work;
+use crate::span::{Link, Process};
+use crate::spans::NodeKey;
+
+pub(crate) struct Tasks {
+    by_id: LinkedHashMap<Id, Task, RandomState>,
+    /// Who works on each request that is not answered.
+    workers: HashMap<NodeKey, Id>,
+    cap: usize,
+    /// Requests that were answered, in the order in which they are forgotten.
+    answered: VecDeque<(u64, Id, NodeKey)>,
+    /// Nobody asks for these any more.
+    pub(crate) released: Vec<NodeKey>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Id {
+    process: Process,
+    task: u64,
+}
+
+/// A task that has read server requests.
+#[derive(Default)]
+struct Task {
+    /// In the order in which they were read.
+    requests: VecDeque<Request>,
+    /// Has read a request while another one, of another connection, was not answered: it reads for
+    /// others.
+    multiplexes: bool,
+}
+
+struct Request {
+    node: NodeKey,
+    cookie: u64,
+    /// Time of the first record of it that the task has read.
+    begin_ns: u64,
+    end_ns: Option<u64>,
+}
+
+/// So long after its answer a request may still cause others.
+const KEPT_NS: u64 = 5_000_000_000;
+/// Answered requests that are kept for what may still come of them.
+const MAX_ANSWERED: usize = 16_384;
+/// Of one task.
+const MAX_REQUESTS: usize = 64;
+
+// === impl Tasks ===
+
+impl Tasks {
+    pub(crate) fn new(cap: usize) -> Self {
+        Self {
+            by_id: LinkedHashMap::with_hasher(RandomState::default()),
+            workers: HashMap::default(),
+            cap: cap.max(1),
+            answered: VecDeque::new(),
+            released: Vec::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The task has read a request whole.
+    pub(crate) fn begin(
+        &mut self,
+        process: Process,
+        task: u64,
+        cookie: u64,
+        node: NodeKey,
+        begin_ns: u64,
+        counters: &mut Counters,
+    ) {
+        let id = Id { process, task };
+        self.workers.insert(node, id);
+        self.by_id.to_back(&id);
+        let task = self.by_id.entry(id).or_insert_with(Task::default);
+        let others = |it: &Request| it.end_ns.is_none() && it.cookie != cookie;
+        if !task.multiplexes && task.requests.iter().any(others) {
+            task.multiplexes = true;
+            counters.tasks_disqualified += 1;
+        }
+        if task.requests.len() >= MAX_REQUESTS
+            && let Some(oldest) = task.requests.pop_front()
+        {
+            self.workers.remove(&oldest.node);
+            self.released.push(oldest.node);
+        }
+        task.requests.push_back(Request {
+            node,
+            cookie,
+            begin_ns,
+            end_ns: None,
+        });
+        if self.by_id.len() > self.cap
+            && let Some((_, evicted)) = self.by_id.pop_front()
+        {
+            counters.tasks_evicted += 1;
+            for request in &evicted.requests {
+                self.workers.remove(&request.node);
+                self.released.push(request.node);
+            }
+        }
+    }
+
+    /// The request was answered, or will not be.
+    pub(crate) fn end(&mut self, node: NodeKey, end_ns: u64) {
+        let Some(id) = self.workers.remove(&node) else {
+            return;
+        };
+        let Some(task) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        let request = task.requests.iter_mut().rfind(|it| it.node == node);
+        if let Some(request) = request
+            && request.end_ns.is_none()
+        {
+            request.end_ns = Some(end_ns);
+            self.answered
+                .push_back((end_ns.saturating_add(KEPT_NS), id, node));
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now_ns: u64, counters: &mut Counters) {
+        while let Some(&(until, id, node)) = self.answered.front() {
+            if until > now_ns {
+                if self.answered.len() <= MAX_ANSWERED {
+                    break;
+                }
+                counters.task_requests_forgotten += 1;
+            }
+            self.answered.pop_front();
+            self.forget(id, node);
+        }
+    }
+
+    fn forget(&mut self, id: Id, node: NodeKey) {
+        let Some(task) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        if let Some(index) = task.requests.iter().position(|it| it.node == node) {
+            task.requests.remove(index);
+            self.released.push(node);
+        }
+        if task.requests.is_empty() && !task.multiplexes {
+            self.by_id.remove(&id);
+        }
+    }
+
+    /// The server request that a call at `time_ns` was made for, and how that is proved.
+    pub(crate) fn request(
+        &self,
+        process: Process,
+        work: &Work,
+        time_ns: u64,
+        counters: &mut Counters,
+    ) -> Option<(NodeKey, Link)> {
+        let root = work.root.as_ref()?;
+        let id = Id {
+            process,
+            task: root.task,
+        };
+        let task = self.by_id.get(&id)?;
+        let at_ns = root.left_ns.or(work.handed_ns).unwrap_or(time_ns);
+        let Some(node) = task.at(root.request_ns, at_ns) else {
+            counters.task_ambiguous += 1;
+            return None;
+        };
+        let link = match work.handed_ns {
+            Some(_) => Link::HandOff,
+            None => Link::Goroutine,
+        };
+        Some((node, link))
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    /// What the task works on at a time at which the kernel programs have seen that a request began at
+    /// `request_ns`, and none after it: of several that came at once, the first that is not answered.
+    /// `None`: its record was lost, or another request began behind it, or the task reads for others.
+    fn at(&self, request_ns: u64, at_ns: u64) -> Option<NodeKey> {
+        let later = |it: &Request| it.begin_ns > request_ns && it.begin_ns <= at_ns;
+        if self.multiplexes || self.requests.iter().any(later) {
+            return None;
+        }
+        let mut begun = self.requests.iter().filter(|it| it.begin_ns == request_ns);
+        let open = |it: &&Request| it.end_ns.is_none_or(|end| end > at_ns);
+        let request = begun.clone().find(open).or_else(|| begun.next_back())?;
+        Some(request.node)
+    }
+}

@@ -1,0 +1,271 @@
+//! Where a Go program keeps the ids of its goroutines, and where they are made and hand work over.
+//!
+//! The offsets in `struct g` are read from the code of `runtime.newproc1`, which every version has:
+//!
+//! ```text
+//! newg.parentGoid = callergp.goid      mov rcx, [rax + goid]; ..; mov [rdx + parentGoid], rcx
+//! newg.goid = pp.goidcache             mov rcx, [r8 + cache]; mov [rdi + goid], rcx
+//! pp.goidcache++                       inc [r8 + cache]
+//! ```
+//! Both must say the same of `goid`.
+
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+};
+
+use super::table::{Range, Table};
+use crate::code::class;
+use crate::elf::Image;
+use crate::{Class, Problem, Site};
+
+/// How the goroutines of a program are told apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Goroutines {
+    /// Offset of `goid` in `struct g`, bytes.
+    pub id: u32,
+    /// Offset of `parentGoid`; `None` before Go 1.21.
+    pub parent: Option<u32>,
+    /// Where a new goroutine stands in `rbx`.
+    pub created: Option<Site>,
+    /// Where a method's receiver stands in `rax` and the goroutine in `r14`: work is given to it.
+    pub gives: Vec<Site>,
+    /// The same, where what was given is about to be sent.
+    pub takes: Vec<Site>,
+    /// Where a goroutine, in `r14`, begins to serve one connection for whoever uses that.
+    pub plumbing: Vec<Site>,
+    /// What is not known, and why: whole sentences for the user.
+    pub problems: Vec<Problem>,
+}
+
+const NEW: &str = "runtime.newproc1";
+const CREATE: &str = "runtime.newproc.func1";
+const QUEUE: &[u8] = b"runtime.runqput";
+/// In every program that uses sockets.
+const RECEIVE: &str = "net.(*netFD).Read";
+/// One at a time uses a connection: who has called the first when the second is called.
+const GIVES: &str = "net/http.(*persistConn).roundTrip";
+const TAKES: &str = "net/http.persistConnWriter.Write";
+/// What these create and send is not for whom they were created.
+const PLUMBING: [&str; 8] = [
+    "net/http.(*persistConn).writeLoop",
+    "net/http.(*persistConn).readLoop",
+    "net/http.(*Transport).dialConnFor",
+    "net/http.(*http2clientConnReadLoop).run",
+    "golang.org/x/net/http2.(*clientConnReadLoop).run",
+    "google.golang.org/grpc/internal/transport.(*loopyWriter).run",
+    "google.golang.org/grpc/internal/transport.(*http2Client).reader",
+    "google.golang.org/grpc.(*addrConn).connect",
+];
+/// The functions looked for have a tenth of it.
+const MAX_BYTES: u64 = 32 << 10;
+/// Fields of `struct g` before `goid` alone take more, the whole of it less.
+const FIELDS: std::ops::Range<u64> = 0x60..0x400;
+/// Instructions between a load and the store of what was loaded.
+const MAX_BETWEEN: usize = 4;
+/// Instructions from a function's start to the branch of the check of its stack.
+const MAX_TO_CHECK: usize = 4;
+const STACK_GUARD: u64 = 0x10;
+
+/// `None`: the program uses no sockets. The error is the reason for the user.
+pub(super) fn find(
+    image: &Image<'_>,
+    table: &Table<'_>,
+    text: impl Fn(u64) -> Option<u64>,
+) -> Result<Option<Goroutines>, &'static str> {
+    const ABSENT: &str = "runtime.newproc1 is not in its table of functions";
+    let [new, create, gives, takes, receive] =
+        table.functions([NEW, CREATE, GIVES, TAKES, RECEIVE]);
+    if receive.is_none() {
+        return Ok(None);
+    }
+    let new = new.ok_or(ABSENT)?;
+    let text = text(new.start).ok_or("its code's start is not found (moduledata)")?;
+    let code = |range: Range| Body::read(image, text, range);
+    let (id, parent) = code(new)
+        .and_then(|code| offsets(&code.0))
+        .ok_or("the code of runtime.newproc1 has an unknown shape")?;
+    let mut found = Goroutines {
+        id,
+        parent,
+        ..Goroutines::default()
+    };
+    let problem = |text: &str| Problem(text.to_owned());
+    if parent.is_none() {
+        found.problems.push(problem(
+            "goroutines do not know their creator (Go before 1.21): only their own requests are linked",
+        ));
+        return Ok(Some(found));
+    }
+    let callee = |target: u64| table.name(target.checked_sub(text)?);
+    found.created = create
+        .and_then(code)
+        .and_then(|code| queued(&code.0, callee))
+        .and_then(|at| site(image, &at));
+    if found.created.is_none() {
+        found.problems.push(problem(
+            "where goroutines are made is not found: requests of created ones are not linked",
+        ));
+    }
+    let entry = |range: Range| check(&code(range)?.0).and_then(|at| site(image, &at));
+    match (gives, takes) {
+        (None, None) => {}
+        (gives, takes) => match (gives.and_then(entry), takes.and_then(entry)) {
+            (Some(gives), Some(takes)) => {
+                found.gives.push(gives);
+                found.takes.push(takes);
+            }
+            _ => found.problems.push(problem(
+                "where net/http hands requests to its writers is not found: they are not linked",
+            )),
+        },
+    }
+    let plumbing = table.functions(PLUMBING).into_iter().flatten();
+    for function in plumbing {
+        match entry(function) {
+            Some(site) => found.plumbing.push(site),
+            // Else it would seem to work for whoever has caused the connection.
+            None => {
+                found.created = None;
+                found.problems.push(problem(
+                    "where a connection's own goroutines begin is not found: requests of created ones are not linked",
+                ));
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+/// Instructions of a function, one after the other. Go has no data amid its code.
+struct Body(Vec<Instruction>);
+
+impl Body {
+    fn read(image: &Image<'_>, text: u64, range: Range) -> Option<Self> {
+        if range.bytes > MAX_BYTES {
+            return None;
+        }
+        let address = text.checked_add(range.start)?;
+        let code = image
+            .code(address)?
+            .get(..usize::try_from(range.bytes).ok()?)?;
+        let decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+        let all: Vec<_> = decoder.into_iter().collect();
+        let whole = all.iter().all(|it| it.code() != Code::INVALID);
+        whole.then_some(Self(all))
+    }
+}
+
+/// Of `goid` and `parentGoid` in `struct g`.
+fn offsets(code: &[Instruction]) -> Option<(u32, Option<u32>)> {
+    let copies: Vec<_> = copies(code).collect();
+    let counted = |offset: u64| {
+        code.iter().any(|it| {
+            it.mnemonic() == Mnemonic::Inc
+                && it.op0_kind() == OpKind::Memory
+                && it.memory_base() != Register::RIP
+                && it.memory_displacement64() == offset
+        })
+    };
+    let mut ids = copies
+        .iter()
+        .filter(|copy| copy.from != copy.to && counted(copy.from))
+        .map(|copy| copy.to);
+    let id = ids.next()?;
+    if ids.any(|other| other != id) {
+        return None;
+    }
+    let mut parents = copies
+        .iter()
+        .filter(|copy| copy.from == id && copy.to > id)
+        .map(|copy| copy.to);
+    let parent = parents.next();
+    if parents.any(|other| Some(other) != parent) {
+        return None;
+    }
+    let parent = parent.map(u32::try_from).transpose().ok()?;
+    Some((u32::try_from(id).ok()?, parent))
+}
+
+/// A word that is taken from one structure and put into another one, by offsets.
+struct Copy {
+    from: u64,
+    to: u64,
+}
+
+fn copies(code: &[Instruction]) -> impl Iterator<Item = Copy> + '_ {
+    let structure = |it: &Instruction| {
+        ![Register::RIP, Register::RSP, Register::None].contains(&it.memory_base())
+            && it.memory_index() == Register::None
+            && FIELDS.contains(&it.memory_displacement64())
+    };
+    code.iter().enumerate().filter_map(move |(at, load)| {
+        if load.code() != Code::Mov_r64_rm64
+            || load.op1_kind() != OpKind::Memory
+            || !structure(load)
+        {
+            return None;
+        }
+        let store = code[at + 1..].iter().take(MAX_BETWEEN).find(|it| {
+            it.code() == Code::Mov_rm64_r64
+                && it.op0_kind() == OpKind::Memory
+                && it.op1_register() == load.op0_register()
+        })?;
+        structure(store).then(|| Copy {
+            from: load.memory_displacement64(),
+            to: store.memory_displacement64(),
+        })
+    })
+}
+
+/// The call that queues the new goroutine, which stands in `rbx`: nothing else is called since it was
+/// made.
+fn queued<'t>(
+    code: &[Instruction],
+    callee: impl Fn(u64) -> Option<&'t [u8]>,
+) -> Option<Instruction> {
+    let calls = |it: &Instruction, name: &[u8]| {
+        it.flow_control() == FlowControl::Call && callee(it.near_branch_target()) == Some(name)
+    };
+    let made = code.iter().position(|it| calls(it, NEW.as_bytes()))?;
+    let mut held = false;
+    for it in &code[made + 1..] {
+        if calls(it, QUEUE) {
+            return held.then_some(*it);
+        }
+        if it.flow_control() != FlowControl::Next {
+            return None;
+        }
+        let moves = it.code() == Code::Mov_rm64_r64 || it.code() == Code::Mov_r64_rm64;
+        if moves && it.op0_register() == Register::RBX {
+            held = it.op1_register() == Register::RAX;
+        } else if it.op0_kind() == OpKind::Register
+            && it.op0_register().full_register() == Register::RBX
+        {
+            held = false;
+        }
+    }
+    None
+}
+
+/// The branch of the check of the stack, with which a function begins: its arguments stand where they
+/// were passed. A call passes it once more when its stack has been made larger.
+fn check(code: &[Instruction]) -> Option<Instruction> {
+    let first = code.get(..MAX_TO_CHECK)?;
+    let compare = first.iter().position(|it| {
+        it.mnemonic() == Mnemonic::Cmp
+            && it.op1_kind() == OpKind::Memory
+            && it.memory_base() == Register::R14
+            && it.memory_index() == Register::None
+            && it.memory_displacement64() == STACK_GUARD
+    })?;
+    let branch = code.get(compare + 1)?;
+    (branch.flow_control() == FlowControl::ConditionalBranch).then_some(*branch)
+}
+
+fn site(image: &Image<'_>, at: &Instruction) -> Option<Site> {
+    let bytes = image.code(at.ip())?.get(..at.len())?;
+    let class = class(bytes);
+    (class == Class::Emulated).then_some(Site {
+        offset: image.offset(at.ip())?,
+        class,
+    })
+}

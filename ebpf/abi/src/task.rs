@@ -1,0 +1,84 @@
+//! Logical tasks of runtimes: what runs on a thread is asked at the socket call.
+
+/// What the agent has found out about a process: value of the `RUNTIMES` map (key: tgid). A forked
+/// child inherits it, an exec ends it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// A [`RuntimeKind`].
+    pub kind: u32,
+    /// Go: offset of `g.goid`.
+    pub id: u32,
+    /// Go: offset of `g.parentGoid`; 0: there is none (before Go 1.21).
+    pub parent: u32,
+    pub reserved: u32,
+}
+
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// Tasks are goroutines, by their `goid`.
+    Go = 1,
+    /// An event-loop proxy, which has no tasks.
+    Proxy = 2,
+}
+
+/// A logical task, or an object of the runtime that tasks hand work over with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskKey {
+    /// The runtime's own id, or the object's address.
+    pub id: u64,
+    pub tgid: u32,
+    pub reserved: u32,
+}
+
+/// For whom a task works: the nearest of its line that reads requests, which may be itself. All zero:
+/// not known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descent {
+    /// Id of that task.
+    pub root: u64,
+    /// When it has created the first of the line: `CLOCK_MONOTONIC`, ns; 0: it is the task itself.
+    pub left_ns: u64,
+    /// When it had received the beginning of a request last, by then: time of that call's record.
+    pub request_ns: u64,
+}
+
+/// Value of the `TASKS` map: of tasks that read requests, or descend from such, or send for others.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Task {
+    pub descent: Descent,
+    /// Its next call is made for this task.
+    pub handed: HandOff,
+    /// When it has received the beginning of a request last; 0: never.
+    pub request_ns: u64,
+    /// Bits of [`TaskFlags`].
+    pub flags: u32,
+    /// How many creations lie between it and its root.
+    pub depth: u32,
+}
+
+/// Bits of [`Task::flags`].
+pub struct TaskFlags;
+
+impl TaskFlags {
+    /// It belongs to a connection and works for whoever uses that: its descent says nothing.
+    pub const PLUMBING: u32 = 1;
+}
+
+/// Work that a task has given to another one: value of the `HAND_OFFS` map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HandOff {
+    /// Who has given it; 0: nobody.
+    pub task: u64,
+    /// When: `CLOCK_MONOTONIC`, ns.
+    pub time_ns: u64,
+    pub descent: Descent,
+}
+
+/// Creations between a task and its root at most.
+pub const MAX_DEPTH: u32 = 32;

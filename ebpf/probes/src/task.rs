@@ -1,0 +1,197 @@
+//! Which logical task a call is made by, or for: asked of the runtime's own memory at that moment.
+//!
+//! A task that reads a request is a root. What it creates descends from it, and so on; what a task
+//! hands over is done for it. The agent, which knows when each root has read which request, judges.
+
+mod go;
+
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_ns};
+use weft_abi::{
+    Counter, DataFlags, DataRecord, Descent, Direction, HandOff, MAX_DEPTH, Runtime, RuntimeKind,
+    Task, TaskKey,
+};
+
+use crate::maps::{HAND_OFFS, RUNTIMES, TASKS, count};
+
+pub(crate) use go::{created, gives, is_plumbing, takes};
+
+/// What a task reads with a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// A request, from its beginning or nearly so.
+    Beginning,
+    Other,
+}
+
+/// Fills in the task of a record that is made up for a whole call; gives flags of its own.
+#[inline(never)]
+pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
+    let tgid = record.header.tgid;
+    // SAFETY: a plain value, read at once.
+    let Some(runtime) = (unsafe { RUNTIMES.get(tgid) }) else {
+        return 0;
+    };
+    if runtime.kind == RuntimeKind::Proxy as u32 {
+        return DataFlags::FORWARDS;
+    }
+    let id = if runtime.kind == RuntimeKind::Go as u32 {
+        go::current(runtime)
+    } else {
+        0
+    };
+    if id == 0 {
+        count(Counter::TasksUnknown);
+        return 0;
+    }
+    record.task = id;
+    let key = key(id, tgid);
+    let is_request = reads == Reads::Beginning;
+    let receives = record.header.direction == Direction::Rx as u8;
+    let Some(task) = TASKS.get_ptr_mut(key) else {
+        if receives && is_request {
+            let task = Task {
+                request_ns: record.header.time_ns,
+                ..Task::default()
+            };
+            insert(&key, &task);
+        }
+        return 0;
+    };
+    // SAFETY: an element of the map; a task runs on one thread at a time.
+    let task = unsafe { &mut *task };
+    if receives {
+        if is_request {
+            task.request_ns = record.header.time_ns;
+        }
+        return 0;
+    }
+    if task.handed.task != 0 {
+        record.task = task.handed.task;
+        record.task_ns = task.handed.time_ns;
+        record.descent = task.handed.descent;
+        // For one call only: of the next one it would have to be said anew.
+        task.handed.task = 0;
+        return DataFlags::HANDED;
+    }
+    record.descent = descent(id, task, 0);
+    0
+}
+
+/// For whom a task works: of what has come to itself, if anything has.
+#[inline(always)]
+fn descent(id: u64, task: &Task, left_ns: u64) -> Descent {
+    if task.request_ns == 0 {
+        return task.descent;
+    }
+    Descent {
+        root: id,
+        left_ns,
+        request_ns: task.request_ns,
+    }
+}
+
+/// `parent` has created `child`, which inherits where it comes from.
+#[inline(always)]
+fn inherit(tgid: u32, parent: u64, child: impl Fn() -> u64) {
+    let Some(task) = TASKS.get_ptr_mut(key(parent, tgid)) else {
+        return;
+    };
+    // SAFETY: an element of the map; a task runs on one thread at a time.
+    let task = unsafe { &*task };
+    let descent = descent(parent, task, now());
+    let depth = if task.request_ns == 0 {
+        task.depth + 1
+    } else {
+        1
+    };
+    if descent.root == 0 || depth > MAX_DEPTH {
+        return;
+    }
+    let id = child();
+    if id == 0 {
+        return;
+    }
+    let task = Task {
+        descent,
+        depth,
+        ..Task::default()
+    };
+    insert(&key(id, tgid), &task);
+}
+
+/// A task gives work away through `object`; who takes it there does it for that task.
+#[inline(always)]
+fn hand_over(tgid: u32, id: u64, object: u64) {
+    let mut hand_off = HandOff {
+        task: id,
+        time_ns: now(),
+        descent: Descent::default(),
+    };
+    if let Some(task) = TASKS.get_ptr_mut(key(id, tgid)) {
+        // SAFETY: an element of the map; a task runs on one thread at a time.
+        hand_off.descent = descent(id, unsafe { &*task }, 0);
+    }
+    count(Counter::HandOffs);
+    if HAND_OFFS
+        .insert(key(object, tgid), hand_off, u64::from(BPF_ANY))
+        .is_err()
+    {
+        count(Counter::TaskStateFailed);
+        // What stood there is another's.
+        let _gone = HAND_OFFS.remove(key(object, tgid));
+    }
+}
+
+/// A task takes what was given away through `object`, if anything was: for its next call.
+#[inline(always)]
+fn take_over(tgid: u32, task: u64, object: u64) {
+    let object = key(object, tgid);
+    // SAFETY: copied at once.
+    let handed = (unsafe { HAND_OFFS.get(object) }).copied();
+    let _gone = HAND_OFFS.remove(object);
+    with(&key(task, tgid), |task| {
+        task.handed = handed.unwrap_or_default();
+    });
+}
+
+/// Changes a task's element, which is made if there is none.
+#[inline(always)]
+fn with(key: &TaskKey, change: impl Fn(&mut Task)) {
+    if let Some(task) = TASKS.get_ptr_mut(*key) {
+        // SAFETY: an element of the map; a task runs on one thread at a time.
+        return change(unsafe { &mut *task });
+    }
+    let mut task = Task::default();
+    change(&mut task);
+    insert(key, &task);
+}
+
+#[inline(always)]
+fn insert(key: &TaskKey, task: &Task) {
+    count(Counter::Tasks);
+    if TASKS.insert(*key, *task, u64::from(BPF_ANY)).is_err() {
+        count(Counter::TaskStateFailed);
+    }
+}
+
+#[inline(always)]
+fn key(id: u64, tgid: u32) -> TaskKey {
+    TaskKey {
+        id,
+        tgid,
+        reserved: 0,
+    }
+}
+
+#[inline(always)]
+fn runtime(tgid: u32, kind: RuntimeKind) -> Option<&'static Runtime> {
+    // SAFETY: elements are plain values that the agent writes whole.
+    let runtime = unsafe { RUNTIMES.get(tgid) }?;
+    (runtime.kind == kind as u32).then_some(runtime)
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper takes no argument.
+    unsafe { bpf_ktime_get_ns() }
+}
