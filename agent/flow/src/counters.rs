@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! records            = records_bad + records_data + records_open + records_close
-//!                    + records_process + records_secure
+//!                    + records_process + records_secure + records_sends
 //! records_data       = data_taken + data_unknown_connection + data_muted + data_overlap
 //! requests           = spans_emitted + spans_open
 //!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
@@ -41,6 +41,8 @@ counters! {
     records_process: "records", "process";
     /// TLS sessions.
     records_secure: "records", "secure";
+    /// Requests of HTTP/2 that tasks hand to a connection's writer.
+    records_sends: "records", "sends";
     /// Went to recognition or to a parser.
     data_taken: "data_records", "taken";
     /// Its open record was lost, or the connection was evicted.

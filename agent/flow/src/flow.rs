@@ -86,6 +86,12 @@ impl Flow {
                 counters.records_secure += 1;
                 self.secure(secure);
             }
+            Record::Sends(sends) => {
+                counters.records_sends += 1;
+                let Origin { tgid, time_ns, .. } = sends.origin;
+                let process = self.state.processes.at(tgid, time_ns, counters);
+                self.state.tasks.sends(process, sends);
+            }
             Record::Process(change) => {
                 counters.records_process += 1;
                 self.state.processes.change(change, counters);

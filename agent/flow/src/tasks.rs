@@ -6,19 +6,22 @@ use std::collections::VecDeque;
 use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
+use smallvec::SmallVec;
 
 use crate::counters::Counters;
-use crate::record::Work;
+use crate::record::{Sends, Token, Work};
 use crate::span::{Link, Process};
 use crate::spans::NodeKey;
 
 pub(crate) struct Tasks {
     by_id: LinkedHashMap<Id, Task, RandomState>,
-    /// Who works on each request that is not answered.
-    workers: HashMap<NodeKey, Id>,
+    /// Who works on each request that is not answered: a stream is known by two names.
+    workers: HashMap<NodeKey, SmallVec<[Id; 2]>>,
     cap: usize,
     /// Requests that were answered, in the order in which they are forgotten.
     answered: VecDeque<(u64, Id, NodeKey)>,
+    /// What writers of HTTP/2 are about to send, by writer and stream.
+    sends: LinkedHashMap<(Id, u32), Work, RandomState>,
     /// Nobody asks for these any more.
     pub(crate) released: Vec<NodeKey>,
 }
@@ -42,8 +45,7 @@ struct Task {
 struct Request {
     node: NodeKey,
     cookie: u64,
-    /// Time of the first record of it that the task has read.
-    begin_ns: u64,
+    token: Token,
     end_ns: Option<u64>,
 }
 
@@ -52,7 +54,9 @@ const KEPT_NS: u64 = 5_000_000_000;
 /// Answered requests that are kept for what may still come of them.
 const MAX_ANSWERED: usize = 16_384;
 /// Of one task.
-const MAX_REQUESTS: usize = 64;
+const MAX_REQUESTS: usize = 256;
+/// Requests of HTTP/2 that are about to be sent.
+const MAX_SENDS: usize = 4096;
 
 // === impl Tasks ===
 
@@ -63,6 +67,7 @@ impl Tasks {
             workers: HashMap::default(),
             cap: cap.max(1),
             answered: VecDeque::new(),
+            sends: LinkedHashMap::with_hasher(RandomState::default()),
             released: Vec::new(),
         }
     }
@@ -78,11 +83,11 @@ impl Tasks {
         task: u64,
         cookie: u64,
         node: NodeKey,
-        begin_ns: u64,
+        token: Token,
         counters: &mut Counters,
     ) {
         let id = Id { process, task };
-        self.workers.insert(node, id);
+        self.workers.entry(node).or_default().push(id);
         self.by_id.to_back(&id);
         let task = self.by_id.entry(id).or_insert_with(Task::default);
         let others = |it: &Request| it.end_ns.is_none() && it.cookie != cookie;
@@ -99,7 +104,7 @@ impl Tasks {
         task.requests.push_back(Request {
             node,
             cookie,
-            begin_ns,
+            token,
             end_ns: None,
         });
         if self.by_id.len() > self.cap
@@ -115,19 +120,18 @@ impl Tasks {
 
     /// The request was answered, or will not be.
     pub(crate) fn end(&mut self, node: NodeKey, end_ns: u64) {
-        let Some(id) = self.workers.remove(&node) else {
-            return;
-        };
-        let Some(task) = self.by_id.get_mut(&id) else {
-            return;
-        };
-        let request = task.requests.iter_mut().rfind(|it| it.node == node);
-        if let Some(request) = request
-            && request.end_ns.is_none()
-        {
-            request.end_ns = Some(end_ns);
-            self.answered
-                .push_back((end_ns.saturating_add(KEPT_NS), id, node));
+        for id in self.workers.remove(&node).unwrap_or_default() {
+            let Some(task) = self.by_id.get_mut(&id) else {
+                continue;
+            };
+            let request = task.requests.iter_mut().rfind(|it| it.node == node);
+            if let Some(request) = request
+                && request.end_ns.is_none()
+            {
+                request.end_ns = Some(end_ns);
+                let until = end_ns.saturating_add(KEPT_NS);
+                self.answered.push_back((until, id, node));
+            }
         }
     }
 
@@ -157,6 +161,23 @@ impl Tasks {
         }
     }
 
+    pub(crate) fn sends(&mut self, process: Process, sends: &Sends) {
+        let writer = Id {
+            process,
+            task: sends.writer,
+        };
+        self.sends.insert((writer, sends.stream), sends.work);
+        if self.sends.len() > MAX_SENDS {
+            self.sends.pop_front();
+        }
+    }
+
+    /// The task that `writer` sends for on this stream.
+    pub(crate) fn sent(&mut self, process: Process, writer: u64, stream: u32) -> Option<Work> {
+        let task = writer;
+        self.sends.remove(&(Id { process, task }, stream))
+    }
+
     /// The server request that a call at `time_ns` was made for, and how that is proved.
     pub(crate) fn request(
         &self,
@@ -172,7 +193,7 @@ impl Tasks {
         };
         let task = self.by_id.get(&id)?;
         let at_ns = root.left_ns.or(work.handed_ns).unwrap_or(time_ns);
-        let Some(node) = task.at(root.request_ns, at_ns) else {
+        let Some(node) = task.at(root.request, at_ns) else {
             counters.task_ambiguous += 1;
             return None;
         };
@@ -187,15 +208,18 @@ impl Tasks {
 // === impl Task ===
 
 impl Task {
-    /// What the task works on at a time at which the kernel programs have seen that a request began at
-    /// `request_ns`, and none after it: of several that came at once, the first that is not answered.
-    /// `None`: its record was lost, or another request began behind it, or the task reads for others.
-    fn at(&self, request_ns: u64, at_ns: u64) -> Option<NodeKey> {
-        let later = |it: &Request| it.begin_ns > request_ns && it.begin_ns <= at_ns;
+    /// What the task works on at a time at which the kernel programs have named this request: of several
+    /// that came at once, the first that is not answered. `None`: its record was lost, or another request
+    /// began behind it, or the task reads for others.
+    fn at(&self, token: Token, at_ns: u64) -> Option<NodeKey> {
+        let later = |it: &Request| match (token, it.token) {
+            (Token::At(named), Token::At(other)) => other > named && other <= at_ns,
+            _ => false,
+        };
         if self.multiplexes || self.requests.iter().any(later) {
             return None;
         }
-        let mut begun = self.requests.iter().filter(|it| it.begin_ns == request_ns);
+        let mut begun = self.requests.iter().filter(|it| it.token == token);
         let open = |it: &&Request| it.end_ns.is_none_or(|end| end > at_ns);
         let request = begun.clone().find(open).or_else(|| begun.next_back())?;
         Some(request.node)

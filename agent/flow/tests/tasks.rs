@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::h2;
 use common::{End, MS, OK, World, get, get_with};
-use weft_flow::record::{ProcessChangeKind, Root, Work};
+use weft_flow::record::{ProcessChangeKind, Root, Token, Work};
 use weft_flow::span::{Kind, Link, Span};
 
 const CLIENT: (u32, u32) = (100, 100);
@@ -25,7 +26,7 @@ fn own(id: u64, request_ns: u64) -> Option<Work> {
     let root = Some(Root {
         task: id,
         left_ns: None,
-        request_ns,
+        request: Token::At(request_ns),
     });
     task(id).map(|work| Work { root, ..work })
 }
@@ -35,7 +36,7 @@ fn child(id: u64, of: u64, left_ns: u64, request_ns: u64) -> Option<Work> {
     let root = Some(Root {
         task: of,
         left_ns: Some(left_ns),
-        request_ns,
+        request: Token::At(request_ns),
     });
     task(id).map(|work| Work { root, ..work })
 }
@@ -342,6 +343,82 @@ fn a_context_that_is_passed_on_keeps_its_trace() {
     scene.answers(&mut front);
     let spans = scene.spans();
     spans.caused("/passed-on", "/a", Link::Goroutine);
+}
+
+/// A task that works on a stream of the connection that `root`, or a child of it, reads.
+fn on_stream(id: u64, root: u64, stream: u32) -> Option<Work> {
+    let root = Some(Root {
+        task: root,
+        left_ns: None,
+        request: Token::Stream(stream),
+    });
+    task(id).map(|work| Work { root, ..work })
+}
+
+/// A connection of HTTP/2 on which the requests `/1`, `/3` and `/5` came at once, read by a child of
+/// this task.
+fn streams(scene: &mut Scene, reader: u64, parent: u64) -> (End, End) {
+    let mut front = scene.client();
+    front.1.work = on_stream(reader, parent, 0);
+    let asked = [1, 3, 5].map(|stream| h2::get(stream, &format!("/{stream}")));
+    let (client, server) = (&mut front.0, &mut front.1);
+    scene.world.pass(client, server, &h2::hello());
+    scene.world.pass(server, client, &h2::settings());
+    scene.world.pass(client, server, &asked.concat());
+    front
+}
+
+#[test]
+fn streams_are_served_by_tasks_of_their_own() {
+    let mut scene = Scene::new();
+    let mut front = streams(&mut scene, 20, 19);
+    scene.calls(on_stream(33, 19, 3), "/in-3");
+    scene.calls(on_stream(51, 20, 5), "/in-5");
+    scene.calls(on_stream(31, 19, 7), "/in-none");
+    scene.calls(on_stream(31, 18, 3), "/elsewhere");
+    scene.calls(task(20), "/reader");
+    let answers = [1, 3, 5].map(h2::ok).concat();
+    scene.world.pass(&mut front.1, &mut front.0, &answers);
+    scene.calls(on_stream(33, 19, 3), "/after-3");
+    let spans = scene.spans();
+    spans.caused("/in-3", "/3", Link::Goroutine);
+    spans.caused("/in-5", "/5", Link::Goroutine);
+    spans.caused("/after-3", "/3", Link::Goroutine);
+    for call in ["/in-none", "/elsewhere", "/reader"] {
+        spans.uncaused(call);
+    }
+}
+
+/// One task writes the requests of all.
+#[test]
+fn streams_that_one_task_writes() {
+    let mut scene = Scene::new();
+    let mut front = streams(&mut scene, 20, 19);
+    let (mut client, mut server) = scene.world.connect(APP, BACK);
+    client.work = task(70);
+    scene.world.pass(&mut client, &mut server, &h2::hello());
+    scene.world.pass(&mut server, &mut client, &h2::settings());
+    let now = scene.world.now;
+    for (stream, served) in [(1, 5), (3, 1)] {
+        let work = handed(on_stream(33, 19, served), now).unwrap();
+        scene.world.sends(&client, 70, stream, work);
+    }
+    let asked = [
+        h2::get(1, "/for-5"),
+        h2::get(3, "/for-1"),
+        h2::get(5, "/not-said"),
+    ];
+    scene.world.pass(&mut client, &mut server, &asked.concat());
+    for stream in [1, 3, 5] {
+        scene.world.pass(&mut server, &mut client, &h2::ok(stream));
+        scene
+            .world
+            .pass(&mut front.1, &mut front.0, &h2::ok(stream));
+    }
+    let spans = scene.spans();
+    spans.caused("/for-5", "/5", Link::HandOff);
+    spans.caused("/for-1", "/1", Link::HandOff);
+    spans.uncaused("/not-said");
 }
 
 /// What is kept of a request goes in the end, whatever becomes of it.

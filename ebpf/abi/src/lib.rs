@@ -20,9 +20,11 @@ pub use control::{
 pub use counter::Counter;
 pub use record::{
     CloseRecord, DATA_CLASSES, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags,
-    OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, TAIL_BYTES,
+    OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, StreamRecord, TAIL_BYTES,
 };
-pub use task::{Descent, HandOff, MAX_DEPTH, Runtime, RuntimeKind, Task, TaskFlags, TaskKey};
+pub use task::{
+    Descent, HandOff, MAX_DEPTH, Runtime, RuntimeKind, STREAM_BIT, Task, TaskFlags, TaskKey,
+};
 pub use tls::{
     Crossing, GoKey, Lengths, Plain, Records, SESSION_BIT, Session, SessionFlags, SessionKey, Site,
     SiteFlags, TlsCall, TlsCallFlags, TlsThread,

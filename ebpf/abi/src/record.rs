@@ -28,6 +28,8 @@ pub enum RecordKind {
     Secure = 7,
     /// The dynamic loader of a process has mapped libraries: [`ProcessRecord`].
     Mapped = 8,
+    /// A task is about to send a request of HTTP/2 that another one has handed to it: [`StreamRecord`].
+    Stream = 9,
 }
 
 #[repr(C)]
@@ -97,6 +99,7 @@ pub struct DataRecord {
     pub task: u64,
     /// With [`DataFlags::HANDED`]: when `task` has handed the work over.
     pub task_ns: u64,
+    /// Of a call that received, on a connection that speaks HTTP/2: `root` is who has created the task.
     pub descent: Descent,
 }
 
@@ -211,6 +214,20 @@ pub struct SecureRecord {
     pub reserved: u32,
 }
 
+/// The task that a request is for which `writer` sends next on `stream` of its connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct StreamRecord {
+    pub header: RecordHeader,
+    pub writer: u64,
+    pub task: u64,
+    /// When `task` has handed it over.
+    pub task_ns: u64,
+    pub descent: Descent,
+    pub stream: u32,
+    pub reserved: u32,
+}
+
 /// End of one direction of a connection, or of the whole.
 ///
 /// `header.direction` `Rx`: the task has read the end of the stream (the other end closed).
@@ -246,4 +263,5 @@ const _: () = assert!(size_of::<DataRecord>() == 104);
 const _: () = assert!(size_of::<OpenRecord>() == 104);
 const _: () = assert!(size_of::<CloseRecord>() == 56);
 const _: () = assert!(size_of::<ProcessRecord>() == 48);
+const _: () = assert!(size_of::<StreamRecord>() == 80);
 const _: () = assert!(size_of::<SecureRecord>() == 56);

@@ -42,8 +42,9 @@ pub struct Descent {
     pub root: u64,
     /// When it has created the first of the line: `CLOCK_MONOTONIC`, ns; 0: it is the task itself.
     pub left_ns: u64,
-    /// When it had received the beginning of a request last, by then: time of that call's record.
-    pub request_ns: u64,
+    /// Which request it worked on: time of the record in which that began, or with [`STREAM_BIT`] the
+    /// stream of HTTP/2 on the connection that `root` reads.
+    pub request: u64,
 }
 
 /// Value of the `TASKS` map: of tasks that read requests, or descend from such, or send for others.
@@ -53,8 +54,8 @@ pub struct Task {
     pub descent: Descent,
     /// Its next call is made for this task.
     pub handed: HandOff,
-    /// When it has received the beginning of a request last; 0: never.
-    pub request_ns: u64,
+    /// The request that it has read last, as in [`Descent`]; 0: none.
+    pub request: u64,
     /// Bits of [`TaskFlags`].
     pub flags: u32,
     /// How many creations lie between it and its root.
@@ -79,6 +80,9 @@ pub struct HandOff {
     pub time_ns: u64,
     pub descent: Descent,
 }
+
+/// Set in [`Descent::request`]: a stream.
+pub const STREAM_BIT: u64 = 1 << 63;
 
 /// Creations between a task and its root at most.
 pub const MAX_DEPTH: u32 = 32;

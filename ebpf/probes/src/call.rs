@@ -387,7 +387,7 @@ fn piece(call: &Call, cookie: u64, flags: u16) -> Piece {
             descent: Descent {
                 root: 0,
                 left_ns: 0,
-                request_ns: 0,
+                request: 0,
             },
         },
         address: 0,

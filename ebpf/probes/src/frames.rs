@@ -84,7 +84,7 @@ pub(crate) fn call(desk: Desk, call: &Call, mut piece: Piece, source: Source, ha
     }
     if frame.known == 0 || !walk::has_loop() {
         half.frame.known = 0;
-        return walk::walk(desk, piece, source, OUT_OF_STEP_BYTES, 0, Reads::Other);
+        return walk::walk(desk, piece, source, OUT_OF_STEP_BYTES, 0, Reads::Frames);
     }
     // The call that ends the payload makes a record, for its time.
     if is_behind_lead(&frame) && frame.left > call.moved {

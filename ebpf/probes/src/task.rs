@@ -5,21 +5,31 @@
 
 mod go;
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_ktime_get_ns};
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+};
 use weft_abi::{
-    Counter, DataFlags, DataRecord, Descent, Direction, HandOff, MAX_DEPTH, Runtime, RuntimeKind,
-    Task, TaskKey,
+    Counter, DataFlags, DataRecord, Descent, Direction, HandOff, MAX_DEPTH, RecordKind, Runtime,
+    RuntimeKind, STREAM_BIT, StreamRecord, Task, TaskKey,
 };
 
-use crate::maps::{HAND_OFFS, RUNTIMES, TASKS, count};
+use crate::{
+    emit,
+    maps::{HAND_OFFS, RUNTIMES, TASKS, count},
+};
 
-pub(crate) use go::{created, gives, is_plumbing, takes};
+pub(crate) use go::{
+    created, gives, is_plumbing, queues, reads_stream, sends_stream, serves_stream, takes,
+};
 
 /// What a task reads with a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// A request, from its beginning or nearly so.
     Beginning,
+    /// Frames of HTTP/2.
+    Frames,
     Other,
 }
 
@@ -44,13 +54,17 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
         return 0;
     }
     record.task = id;
+    let receives = record.header.direction == Direction::Rx as u8;
+    if receives && reads == Reads::Frames {
+        record.descent.root = go::current_parent(runtime);
+        return 0;
+    }
     let key = key(id, tgid);
     let is_request = reads == Reads::Beginning;
-    let receives = record.header.direction == Direction::Rx as u8;
     let Some(task) = TASKS.get_ptr_mut(key) else {
         if receives && is_request {
             let task = Task {
-                request_ns: record.header.time_ns,
+                request: record.header.time_ns,
                 ..Task::default()
             };
             insert(&key, &task);
@@ -61,7 +75,7 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
     let task = unsafe { &mut *task };
     if receives {
         if is_request {
-            task.request_ns = record.header.time_ns;
+            task.request = record.header.time_ns;
         }
         return 0;
     }
@@ -80,13 +94,13 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
 /// For whom a task works: of what has come to itself, if anything has.
 #[inline(always)]
 fn descent(id: u64, task: &Task, left_ns: u64) -> Descent {
-    if task.request_ns == 0 {
+    if task.request == 0 {
         return task.descent;
     }
     Descent {
         root: id,
         left_ns,
-        request_ns: task.request_ns,
+        request: task.request,
     }
 }
 
@@ -99,11 +113,7 @@ fn inherit(tgid: u32, parent: u64, child: impl Fn() -> u64) {
     // SAFETY: an element of the map; a task runs on one thread at a time.
     let task = unsafe { &*task };
     let descent = descent(parent, task, now());
-    let depth = if task.request_ns == 0 {
-        task.depth + 1
-    } else {
-        1
-    };
+    let depth = if task.request == 0 { task.depth + 1 } else { 1 };
     if descent.root == 0 || depth > MAX_DEPTH {
         return;
     }
@@ -152,6 +162,49 @@ fn take_over(tgid: u32, task: u64, object: u64) {
     with(&key(task, tgid), |task| {
         task.handed = handed.unwrap_or_default();
     });
+}
+
+/// A task works on a stream of the connection that `root`, or who is created by that, reads.
+#[inline(always)]
+fn serve(tgid: u32, id: u64, root: u64, stream: u32) {
+    with(&key(id, tgid), |task| {
+        task.request = 0;
+        task.descent = Descent {
+            root,
+            left_ns: 0,
+            request: STREAM_BIT | u64::from(stream),
+        };
+    });
+}
+
+/// A task has read a request on a stream; what it creates from now on is for that.
+#[inline(always)]
+fn read_stream(tgid: u32, id: u64, stream: u32) {
+    with(&key(id, tgid), |task| {
+        task.request = STREAM_BIT | u64::from(stream);
+    });
+}
+
+/// A task sends on `stream` what was given away through `object`.
+#[inline(always)]
+fn send_stream(tgid: u32, writer: u64, object: u64, stream: u32) {
+    let object = key(object, tgid);
+    // SAFETY: copied at once.
+    let Some(handed) = (unsafe { HAND_OFFS.get(object) }).copied() else {
+        return;
+    };
+    let _gone = HAND_OFFS.remove(object);
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let record = StreamRecord {
+        header: emit::header(RecordKind::Stream, Direction::Tx, 0, tgid, tid, now()),
+        writer,
+        task: handed.task,
+        task_ns: handed.time_ns,
+        descent: handed.descent,
+        stream,
+        reserved: 0,
+    };
+    emit::output(&record);
 }
 
 /// Changes a task's element, which is made if there is none.

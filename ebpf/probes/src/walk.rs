@@ -150,7 +150,7 @@ pub(crate) fn walk_frames(
     step: Step,
     max_steps: u32,
 ) -> Frame {
-    if !begin(desk, piece, source, 0, 0, frame, Reads::Other) {
+    if !begin(desk, piece, source, 0, 0, frame, Reads::Frames) {
         return Frame::default();
     }
     steps(desk, step, max_steps);

@@ -30,6 +30,14 @@ pub(crate) enum Hook {
     GoTakes,
     /// A goroutine begins to serve a connection.
     GoPlumbing,
+    /// A goroutine begins to serve a stream.
+    GoServes,
+    /// A goroutine has read a request on a stream.
+    GoReads,
+    /// A goroutine queues a request.
+    GoQueues,
+    /// A goroutine sends it.
+    GoSends,
 }
 
 /// A place in a file.
@@ -50,7 +58,16 @@ const ENTER: &str = "tls_enter";
 const LEAVE: &str = "tls_leave";
 const MAPPED: &str = "libraries_mapped";
 /// In the order of [`Hook`].
-const GO: [&str; 4] = ["go_created", "go_gives", "go_takes", "go_plumbing"];
+const GO: [&str; 8] = [
+    "go_created",
+    "go_gives",
+    "go_takes",
+    "go_plumbing",
+    "go_serves",
+    "go_reads",
+    "go_queues",
+    "go_sends",
+];
 const RUNTIMES: &str = "RUNTIMES";
 /// Called by `LEAVE` through the map `NEXT`.
 const DATA: &str = "tls_data";
@@ -61,7 +78,7 @@ pub(crate) struct UserProbes {
     /// Emptied by the kernel when nobody holds it.
     _next: ProgramArray<MapData>,
     /// By [`Hook`].
-    programs: [UProbe; 8],
+    programs: Vec<UProbe>,
     runtimes: HashMap<MapData, u32, PodRuntime>,
 }
 
@@ -115,26 +132,22 @@ impl UserProbes {
         let leave = info(ebpf, LEAVE, true)?;
         let again = info(ebpf, LEAVE, false)?;
         let mapped = info(ebpf, MAPPED, true)?;
-        let mut go = |name| handle(info(ebpf, name, true)?, name, ProbeKind::Entry);
-        let [created, gives, takes, plumbing] = GO;
-        let go = [go(created)?, go(gives)?, go(takes)?, go(plumbing)?];
-        let [created, gives, takes, plumbing] = go;
+        let mut programs = vec![
+            handle(enter, ENTER, ProbeKind::Entry)?,
+            handle(leave, LEAVE, ProbeKind::Entry)?,
+            handle(again, LEAVE, ProbeKind::Return)?,
+            handle(mapped, MAPPED, ProbeKind::Entry)?,
+        ];
+        for name in GO {
+            programs.push(handle(info(ebpf, name, true)?, name, ProbeKind::Entry)?);
+        }
         let runtimes = ebpf
             .take_map(RUNTIMES)
             .ok_or(ProgramError::NotLoaded)
             .and_then(|map| Ok(HashMap::try_from(map)?))?;
         Ok(Self {
             _next: next,
-            programs: [
-                handle(enter, ENTER, ProbeKind::Entry)?,
-                handle(leave, LEAVE, ProbeKind::Entry)?,
-                handle(again, LEAVE, ProbeKind::Return)?,
-                handle(mapped, MAPPED, ProbeKind::Entry)?,
-                created,
-                gives,
-                takes,
-                plumbing,
-            ],
+            programs,
             runtimes,
         })
     }

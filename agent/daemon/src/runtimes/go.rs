@@ -15,6 +15,10 @@ pub(super) fn places(goroutines: &Goroutines) -> Vec<Place> {
         gives,
         takes,
         plumbing,
+        serves,
+        reads,
+        queues,
+        sends,
         problems: _,
     } = goroutines;
     let all = |hook: Hook, sites: &[Instruction]| {
@@ -29,6 +33,10 @@ pub(super) fn places(goroutines: &Goroutines) -> Vec<Place> {
     [
         all(Hook::GoPlumbing, plumbing),
         all(Hook::GoTakes, takes),
+        all(Hook::GoSends, sends),
+        all(Hook::GoQueues, queues),
+        all(Hook::GoServes, serves),
+        all(Hook::GoReads, reads),
         all(Hook::GoGives, gives),
         all(Hook::GoCreated, created.as_slice()),
     ]
@@ -54,6 +62,8 @@ impl fmt::Display for Told<'_> {
             parent,
             created,
             gives,
+            serves,
+            queues,
             problems,
             ..
         } = self.0;
@@ -67,6 +77,12 @@ impl fmt::Display for Told<'_> {
         }
         if !gives.is_empty() {
             f.write_str(", and with requests that net/http's writers send")?;
+        }
+        if !serves.is_empty() {
+            f.write_str(", with streams of HTTP/2")?;
+        }
+        if !queues.is_empty() {
+            f.write_str(", with calls of grpc-go")?;
         }
         for problem in problems {
             write!(f, "; {}", problem.0)?;

@@ -7,7 +7,7 @@ use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
 
 use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
 use crate::forwards::Line;
-use crate::record::Ends;
+use crate::record::{Ends, Token};
 use crate::span::{Call, Http, Kind, Link, Outcome, Partial, Process, Span, Version};
 use crate::spans::{Header, NodeKey, Request};
 use crate::state::State;
@@ -189,7 +189,8 @@ impl Listener<'_> {
         let first_ns = self.marks.first_by(work.task, start);
         let begin_ns = first_ns.unwrap_or(mark.time_ns);
         spans.hold(node);
-        tasks.begin(self.process, work.task, cookie, node, begin_ns, counters);
+        let token = Token::At(begin_ns);
+        tasks.begin(self.process, work.task, cookie, node, token, counters);
     }
 
     /// The server request that the logical task works on which has sent a request.
@@ -223,11 +224,36 @@ impl Listener<'_> {
     pub(super) fn cause_of_stream(
         &mut self,
         mark: &Mark,
+        stream: u32,
         line: Option<&Line>,
     ) -> Option<(NodeKey, Link)> {
-        match line {
-            Some(line) => self.forwarded(mark, line),
-            None => self.task(mark),
+        if let Some(line) = line {
+            return self.forwarded(mark, line);
+        }
+        let writer = mark.work?.task;
+        let handed = self.state.tasks.sent(self.process, writer, stream);
+        let work = handed.or(mark.work);
+        self.task(&Mark { work, ..*mark })
+    }
+
+    /// Some task will work on the stream: it is named by the one that reads the connection, or by who has
+    /// created that.
+    pub(super) fn works_on_stream(&mut self, node: NodeKey, mark: &Mark, stream: u32) {
+        let Some(work) = mark.work.filter(|_| self.state.config.links.task) else {
+            return;
+        };
+        let State {
+            tasks,
+            counters,
+            spans,
+            ..
+        } = &mut *self.state;
+        spans.hold(node);
+        let token = Token::Stream(stream);
+        let ids = [Some(work.task), work.root.map(|root| root.task)];
+        let process = self.process;
+        for id in ids.into_iter().flatten() {
+            tasks.begin(process, id, self.cookie, node, token, counters);
         }
     }
 

@@ -199,13 +199,16 @@ impl Listener<'_> {
                 .forwards
                 .then(|| Line::of(&head.http.method, &head.http.target));
             let cause = match self.kind {
-                Kind::Client => self.cause_of_stream(&mark, line.as_ref()),
+                Kind::Client => self.cause_of_stream(&mark, stream, line.as_ref()),
                 Kind::Server => None,
             };
             let node = self.begin(head, &mark, cause);
             if let (Kind::Server, Some(line), Some(node)) = (self.kind, line, node) {
                 let Self { state, process, .. } = self;
                 state.forwards.read(*process, mark.tid, node, line);
+            }
+            if let (Kind::Server, Some(node)) = (self.kind, node) {
+                self.works_on_stream(node, &mark, stream);
             }
             node
         };

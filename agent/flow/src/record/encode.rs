@@ -4,14 +4,14 @@ use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, SocketAddr};
 
 use weft_abi::{
-    CloseRecord, DataFlags, DataRecord, Direction, Family, OpenRecord, ProcessRecord, RecordHeader,
-    RecordKind, SecureRecord,
+    CloseRecord, DataFlags, DataRecord, Descent, Direction, Family, OpenRecord, ProcessRecord,
+    RecordHeader, RecordKind, STREAM_BIT, SecureRecord, StreamRecord,
 };
 
 use super::layout::Writer;
 use super::{
     Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Root,
-    Secure, Work,
+    Secure, Sends, Token, Work,
 };
 
 impl Record<'_> {
@@ -24,6 +24,7 @@ impl Record<'_> {
             Self::Close(_) => (RecordKind::Close, size_of::<CloseRecord>()),
             Self::Process(change) => (change.record_kind(), size_of::<ProcessRecord>()),
             Self::Secure(_) => (RecordKind::Secure, size_of::<SecureRecord>()),
+            Self::Sends(_) => (RecordKind::Stream, size_of::<StreamRecord>()),
         };
         out.resize(from + size, 0);
         let mut writer = Writer(&mut out[from..]);
@@ -41,6 +42,7 @@ impl Record<'_> {
             Self::Close(close) => close.write(&mut writer),
             Self::Process(change) => change.write(&mut writer),
             Self::Secure(secure) => secure.write(&mut writer),
+            Self::Sends(sends) => sends.write(&mut writer),
         }
     }
 }
@@ -87,18 +89,45 @@ impl Data<'_> {
         if let Some(handed_ns) = handed_ns {
             writer.put(offset_of!(DataRecord, task_ns), &handed_ns.to_ne_bytes());
         }
-        if let Some(Root {
+        if let Some(root) = root {
+            root.write(writer, offset_of!(DataRecord, descent));
+        }
+    }
+}
+
+impl Root {
+    fn write(&self, writer: &mut Writer<'_>, at: usize) {
+        let Self {
             task,
             left_ns,
-            request_ns,
-        }) = root
-        {
-            let at = offset_of!(DataRecord, descent.root);
-            writer.put(at, &task.to_ne_bytes());
-            let at = offset_of!(DataRecord, descent.left_ns);
-            writer.put(at, &left_ns.unwrap_or(0).to_ne_bytes());
-            let at = offset_of!(DataRecord, descent.request_ns);
-            writer.put(at, &request_ns.to_ne_bytes());
+            request,
+        } = self;
+        let request = match *request {
+            Token::At(ns) => ns,
+            Token::Stream(stream) => STREAM_BIT | u64::from(stream),
+        };
+        writer.put(at + offset_of!(Descent, root), &task.to_ne_bytes());
+        let left_ns = left_ns.unwrap_or(0);
+        writer.put(at + offset_of!(Descent, left_ns), &left_ns.to_ne_bytes());
+        writer.put(at + offset_of!(Descent, request), &request.to_ne_bytes());
+    }
+}
+
+impl Sends {
+    fn write(&self, writer: &mut Writer<'_>) {
+        let Self {
+            origin: _,
+            writer: task,
+            stream,
+            work,
+        } = self;
+        writer.put(offset_of!(StreamRecord, writer), &task.to_ne_bytes());
+        writer.put(offset_of!(StreamRecord, stream), &stream.to_ne_bytes());
+        writer.put(offset_of!(StreamRecord, task), &work.task.to_ne_bytes());
+        let handed_ns = work.handed_ns.unwrap_or(0);
+        writer.put(offset_of!(StreamRecord, task_ns), &handed_ns.to_ne_bytes());
+        if let Some(root) = &work.root {
+            root.write(writer, offset_of!(StreamRecord, descent));
         }
     }
 }
@@ -250,7 +279,7 @@ mod tests {
                     root: Some(Root {
                         task: 7,
                         left_ns: Some(98),
-                        request_ns: 97,
+                        request: Token::At(97),
                     }),
                 }),
                 payload: b"GET / HTTP/1.1\r\n",
@@ -281,6 +310,20 @@ mod tests {
                 last: true,
                 rx_bytes: 1,
                 tx_bytes: 2,
+            }),
+            Record::Sends(Sends {
+                origin: ORIGIN,
+                writer: 5,
+                stream: 7,
+                work: Work {
+                    task: 34,
+                    handed_ns: Some(99),
+                    root: Some(Root {
+                        task: 6,
+                        left_ns: None,
+                        request: Token::Stream(9),
+                    }),
+                },
             }),
             Record::Process(ProcessChange {
                 origin: ORIGIN,

@@ -7,8 +7,8 @@ use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use weft_abi::{
-    CloseRecord, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags, OpenRecord,
-    ProcessRecord, RecordHeader, RecordKind, SecureRecord, TAIL_BYTES,
+    CloseRecord, DataFlags, DataRecord, Descent, Direction, Family, Missing, OpenFlags, OpenRecord,
+    ProcessRecord, RecordHeader, RecordKind, STREAM_BIT, SecureRecord, StreamRecord, TAIL_BYTES,
 };
 
 use layout::Reader;
@@ -20,6 +20,7 @@ pub enum Record<'a> {
     Close(Close),
     Process(ProcessChange),
     Secure(Secure),
+    Sends(Sends),
 }
 
 /// The task that made the call, and when the call returned.
@@ -72,8 +73,26 @@ pub struct Root {
     pub task: u64,
     /// When that has created the first of the line; `None`: it is the task itself.
     pub left_ns: Option<u64>,
-    /// Time of the record with the beginning of the request that it had received last by then.
-    pub request_ns: u64,
+    pub request: Token,
+}
+
+/// Which of its requests a task works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// The one that begins in the record of this time.
+    At(u64),
+    /// The one on this stream of HTTP/2.
+    Stream(u32),
+}
+
+/// A task is about to send a request of HTTP/2 that another one has handed to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sends {
+    pub origin: Origin,
+    pub writer: u64,
+    pub stream: u32,
+    /// Handed over.
+    pub work: Work,
 }
 
 /// First sight of a connection.
@@ -195,6 +214,8 @@ impl<'a> Record<'a> {
             ProcessChange::decode(bytes, origin, kind).map(Self::Process)
         } else if is(RecordKind::Secure) {
             Secure::decode(bytes, origin).map(Self::Secure)
+        } else if is(RecordKind::Stream) {
+            Sends::decode(bytes, origin).map(Self::Sends)
         } else {
             Err(RecordError::Kind(kind))
         }
@@ -206,7 +227,8 @@ impl<'a> Record<'a> {
             | Self::Open(Open { origin, .. })
             | Self::Close(Close { origin, .. })
             | Self::Process(ProcessChange { origin, .. })
-            | Self::Secure(Secure { origin, .. }) => origin,
+            | Self::Secure(Secure { origin, .. })
+            | Self::Sends(Sends { origin, .. }) => origin,
         }
     }
 }
@@ -261,20 +283,50 @@ impl<'a> Data<'a> {
 
 impl Work {
     fn decode(reader: Reader<'_>) -> Option<Self> {
-        let task = reader.u64(offset_of!(DataRecord, task));
         let flags = reader.u16(offset_of!(RecordHeader, flags));
         let handed_ns = reader.u64(offset_of!(DataRecord, task_ns));
-        let root = reader.u64(offset_of!(DataRecord, descent.root));
-        let left_ns = reader.u64(offset_of!(DataRecord, descent.left_ns));
-        let request_ns = reader.u64(offset_of!(DataRecord, descent.request_ns));
+        let work = Self {
+            task: reader.u64(offset_of!(DataRecord, task)),
+            handed_ns: (flags & DataFlags::HANDED != 0).then_some(handed_ns),
+            root: Root::decode(reader, offset_of!(DataRecord, descent)),
+        };
+        (work.task != 0).then_some(work)
+    }
+}
+
+// === impl Root ===
+
+impl Root {
+    /// `at`: of the `Descent`.
+    fn decode(reader: Reader<'_>, at: usize) -> Option<Self> {
+        let task = reader.u64(at + offset_of!(Descent, root));
+        let left_ns = reader.u64(at + offset_of!(Descent, left_ns));
+        let request = reader.u64(at + offset_of!(Descent, request));
         (task != 0).then_some(Self {
             task,
-            handed_ns: (flags & DataFlags::HANDED != 0).then_some(handed_ns),
-            root: (root != 0).then_some(Root {
-                task: root,
-                left_ns: (left_ns != 0).then_some(left_ns),
-                request_ns,
-            }),
+            left_ns: (left_ns != 0).then_some(left_ns),
+            request: match request & STREAM_BIT {
+                0 => Token::At(request),
+                _ => Token::Stream(request as u32),
+            },
+        })
+    }
+}
+
+// === impl Sends ===
+
+impl Sends {
+    fn decode(bytes: &[u8], origin: Origin) -> Result<Self, RecordError> {
+        let reader = Reader::new(bytes, size_of::<StreamRecord>())?;
+        Ok(Self {
+            origin,
+            writer: reader.u64(offset_of!(StreamRecord, writer)),
+            stream: reader.u32(offset_of!(StreamRecord, stream)),
+            work: Work {
+                task: reader.u64(offset_of!(StreamRecord, task)),
+                handed_ns: Some(reader.u64(offset_of!(StreamRecord, task_ns))),
+                root: Root::decode(reader, offset_of!(StreamRecord, descent)),
+            },
         })
     }
 }

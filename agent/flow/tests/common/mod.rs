@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 
 use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags, SESSION_BIT};
 use weft_flow::record::{
-    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure, Work,
+    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure, Sends,
+    Work,
 };
 use weft_flow::span::{Kind, Span};
 use weft_flow::{Config, Counters, Flow, ProcessEvent};
@@ -278,6 +279,17 @@ impl World {
         self.record(&record);
     }
 
+    /// A task of the process of `end` is about to send a request that another one has handed to it.
+    pub fn sends(&mut self, end: &End, writer: u64, stream: u32, work: Work) {
+        let record = Record::Sends(Sends {
+            origin: self.origin(end),
+            writer,
+            stream,
+            work,
+        });
+        self.record(&record);
+    }
+
     pub fn process(&mut self, tgid: u32, kind: ProcessChangeKind) {
         let origin = Origin {
             tid: tgid,
@@ -342,8 +354,12 @@ impl World {
 
 pub fn check_equations(counters: &Counters) {
     let c = counters;
-    let kinds =
-        c.records_data + c.records_open + c.records_close + c.records_process + c.records_secure;
+    let kinds = c.records_data
+        + c.records_open
+        + c.records_close
+        + c.records_process
+        + c.records_secure
+        + c.records_sends;
     assert_eq!(c.records, c.records_bad + kinds);
     let data = c.data_taken + c.data_unknown_connection + c.data_muted + c.data_overlap;
     assert_eq!(c.records_data, data, "{c:?}");

@@ -33,6 +33,14 @@ pub struct Goroutines {
     pub takes: Vec<Site>,
     /// Where a goroutine, in `r14`, begins to serve one connection for whoever uses that.
     pub plumbing: Vec<Site>,
+    /// Where a goroutine serves a stream of HTTP/2, whose `*responseWriter` stands in `rbx`.
+    pub serves: Vec<Site>,
+    /// grpc-go: where a connection's reader has a request's frame in `rdi` or `rbx`.
+    pub reads: Vec<Site>,
+    /// grpc-go: where something for a connection's writer stands in `rdi`.
+    pub queues: Vec<Site>,
+    /// grpc-go: where a connection's writer has a request in `rbx`.
+    pub sends: Vec<Site>,
     /// What is not known, and why: whole sentences for the user.
     pub problems: Vec<Problem>,
 }
@@ -45,6 +53,18 @@ const RECEIVE: &str = "net.(*netFD).Read";
 /// One at a time uses a connection: who has called the first when the second is called.
 const GIVES: &str = "net/http.(*persistConn).roundTrip";
 const TAKES: &str = "net/http.persistConnWriter.Write";
+const SERVES: [&str; 2] = [
+    "net/http.(*http2serverConn).runHandler",
+    "golang.org/x/net/http2.(*serverConn).runHandler",
+];
+const READS: [&str; 1] =
+    ["google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders"];
+const QUEUES: &str = "google.golang.org/grpc/internal/transport.(*controlBuffer).executeAndPut";
+/// The first since 2026, the other one before.
+const SENDS: [&str; 2] = [
+    "google.golang.org/grpc/internal/transport.(*loopyWriter).clientHeaderHandler",
+    "google.golang.org/grpc/internal/transport.(*loopyWriter).headerHandler",
+];
 /// What these create and send is not for whom they were created.
 const PLUMBING: [&str; 8] = [
     "net/http.(*persistConn).writeLoop",
@@ -118,6 +138,22 @@ pub(super) fn find(
                 "where net/http hands requests to its writers is not found: they are not linked",
             )),
         },
+    }
+    let sites = |functions: &[Option<Range>]| -> Vec<Site> {
+        let known = functions.iter().copied().flatten();
+        known.filter_map(entry).collect()
+    };
+    found.serves = sites(&table.functions(SERVES));
+    found.reads = sites(&table.functions(READS));
+    let [queues] = table.functions([QUEUES]);
+    let sends = sites(&table.functions(SENDS));
+    if let (Some(queues), [send, ..]) = (queues.and_then(entry), &sends[..]) {
+        found.queues.push(queues);
+        found.sends.push(*send);
+    } else if queues.is_some() {
+        found.problems.push(problem(
+            "where grpc-go hands calls to its writers is not found: they are not linked",
+        ));
     }
     let plumbing = table.functions(PLUMBING).into_iter().flatten();
     for function in plumbing {

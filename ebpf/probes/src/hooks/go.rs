@@ -38,3 +38,39 @@ fn go_plumbing(ctx: ProbeContext) -> u32 {
     task::is_plumbing(unsafe { (*ctx.regs).r14 });
     0
 }
+
+/// net/http: a goroutine begins to serve a request of HTTP/2.
+#[uprobe]
+fn go_serves(ctx: ProbeContext) -> u32 {
+    // SAFETY: as above.
+    let (g, writer) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rbx) };
+    task::serves_stream(g, writer);
+    0
+}
+
+/// grpc-go: a connection's reader has read a request.
+#[uprobe]
+fn go_reads(ctx: ProbeContext) -> u32 {
+    // SAFETY: as above.
+    let (g, frames) = unsafe { ((*ctx.regs).r14, [(*ctx.regs).rdi, (*ctx.regs).rbx]) };
+    task::reads_stream(g, frames);
+    0
+}
+
+/// grpc-go: a goroutine queues something for its connection's writer.
+#[uprobe]
+fn go_queues(ctx: ProbeContext) -> u32 {
+    // SAFETY: as above.
+    let (g, item) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rdi) };
+    task::queues(g, item);
+    0
+}
+
+/// grpc-go: a connection's writer sends a request.
+#[uprobe]
+fn go_sends(ctx: ProbeContext) -> u32 {
+    // SAFETY: as above.
+    let (g, item) = unsafe { ((*ctx.regs).r14, (*ctx.regs).rbx) };
+    task::sends_stream(g, item);
+    0
+}

@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use weft_abi::{Runtime, RuntimeKind, TaskFlags};
 
-use super::{hand_over, inherit, key, runtime, take_over, with};
+use super::{hand_over, inherit, key, read_stream, runtime, send_stream, serve, take_over, with};
 use crate::caller;
 
 /// Id of the running goroutine; 0: it cannot be told. Go code keeps its `g` in R14, also into a system
@@ -19,6 +19,75 @@ pub(super) fn current(runtime: &Runtime) -> u64 {
         return 0;
     }
     field(g, runtime.id)
+}
+
+/// Who has created the running goroutine, which [`current`] has told; 0: not known.
+#[inline(always)]
+pub(super) fn current_parent(runtime: &Runtime) -> u64 {
+    if runtime.parent == 0 {
+        return 0;
+    }
+    field(caller::goroutine(), runtime.parent)
+}
+
+/// `runHandler` of net/http begins, in a goroutine of its own: it works on the stream of its
+/// `*responseWriter`. The connection is read by another child of the same parent.
+///
+/// `responseWriter { rws }`, `responseWriterState { stream, .. }`, `stream { sc, id uint32, .. }`.
+#[inline(always)]
+pub(crate) fn serves_stream(g: u64, writer: u64) {
+    let Some((tgid, task)) = task(g) else {
+        return;
+    };
+    let Some(runtime) = runtime(tgid, RuntimeKind::Go) else {
+        return;
+    };
+    let stream = field(field(writer, 0), 0);
+    let id = caller::read::<u32>(stream.wrapping_add(8)).unwrap_or(0);
+    if id != 0 {
+        serve(tgid, task, field(g, runtime.parent), id);
+    }
+}
+
+/// `operateHeaders` of grpc-go begins, in the goroutine that reads the connection: with one of these
+/// arguments as its frame (another one comes first since 2023).
+///
+/// `MetaHeadersFrame { *HeadersFrame, .. }`,
+/// `FrameHeader { valid bool, Type uint8, Flags uint8, Length uint32, StreamID uint32 }`.
+#[inline(always)]
+pub(crate) fn reads_stream(g: u64, frames: [u64; 2]) {
+    const VALID_HEADERS: u32 = 0x0101;
+    let Some((tgid, task)) = task(g) else {
+        return;
+    };
+    for frame in frames {
+        let Some([kind, _, id]) = caller::read::<[u32; 3]>(field(frame, 0)) else {
+            continue;
+        };
+        if kind & 0xffff == VALID_HEADERS && id & 1 == 1 {
+            return read_stream(tgid, task, id);
+        }
+    }
+}
+
+/// grpc-go: the goroutine `g` gives `item` to its connection's writer. What has a stream already is
+/// no new request: `clientHeaders { streamID uint32, .. }`.
+#[inline(always)]
+pub(crate) fn queues(g: u64, item: u64) {
+    if caller::read::<u32>(item) == Some(0) {
+        gives(g, item);
+    }
+}
+
+/// grpc-go: the writer `g` sends `item`, which has its stream by now.
+#[inline(always)]
+pub(crate) fn sends_stream(g: u64, item: u64) {
+    let Some((tgid, task)) = task(g) else {
+        return;
+    };
+    if let Some(stream) = caller::read::<u32>(item) {
+        send_stream(tgid, task, item, stream);
+    }
 }
 
 /// A goroutine was made: `g` is the new one.
