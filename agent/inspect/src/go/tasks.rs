@@ -305,3 +305,88 @@ fn site(image: &Image<'_>, at: &Instruction) -> Option<Site> {
         class,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::{Decoder, DecoderOptions, Instruction};
+
+    use super::{check, offsets, queued};
+
+    const AT: u64 = 0x40_0000;
+
+    fn code(hex: &str) -> Vec<Instruction> {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte = |pair: &[u8]| {
+            let pair = std::str::from_utf8(pair).expect("ASCII");
+            u8::from_str_radix(pair, 16).expect("two digits")
+        };
+        let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+        let decoder = Decoder::with_ip(64, &bytes, AT, DecoderOptions::NONE);
+        decoder.into_iter().collect()
+    }
+
+    /// Of `runtime.newproc1`, as Go has compiled it.
+    #[test]
+    fn offsets_of_ids() {
+        // mov rax, [rsp+..]; mov rcx, [rax+goid]; mov rdx, [rsp+..]; mov [rdx+parentGoid], rcx
+        const PARENT_21: &str = "488b442440 488b8898000000 488b542418 48898a10010000";
+        const PARENT_26: &str = "488b442468 488b8898000000 488b542440 48898a18010000";
+        // mov rcx, [rsi+cache]; mov [rax+goid], rcx; inc [rsi+cache]
+        const ID_21: &str = "488b8e80010000 48898898000000 48ff8680010000";
+        // Something is called in between.
+        const ID_26: &str =
+            "498b9080010000 48899798000000 4889f8 bb06000000 4489c9 488b542448 48ff8280010000";
+        // Profiler labels: the same offset in both.
+        const LABELS: &str = "488bb658010000 4889b758010000";
+        #[rustfmt::skip]
+        let cases = [
+            ([PARENT_21, LABELS, ID_21].concat(), Some((0x98, Some(0x110)))),
+            ([PARENT_26, LABELS, ID_26].concat(), Some((0x98, Some(0x118)))),
+            ([LABELS, ID_21].concat(), Some((0x98, None))),
+            ([PARENT_21, LABELS].concat(), None),
+            // Two parents.
+            ([PARENT_21, PARENT_26, ID_21].concat(), None),
+            (String::new(), None),
+        ];
+        for (hex, expected) in cases {
+            assert_eq!(offsets(&code(&hex)), expected, "{hex}");
+        }
+    }
+
+    /// Of `runtime.newproc.func1`.
+    #[test]
+    fn where_a_goroutine_is_queued() {
+        let name = |target: u64| match target {
+            0x40_1005 => Some(&b"runtime.newproc1"[..]),
+            0x40_2000.. => Some(&b"runtime.runqput"[..]),
+            _ => None,
+        };
+        let at = |hex: &str| queued(&code(hex), name).map(|it| it.ip() - AT);
+        // call newproc1; mov rdx, [r14+30h]; mov rbx, rax; mov ecx, 1; call runqput
+        let whole = "e800100000 498b5630 4889c3 b901000000 e800200000";
+        assert_eq!(at(whole), Some(17));
+        assert_eq!(
+            at("e800100000 498b5630 b901000000 e800200000"),
+            None,
+            "not in rbx"
+        );
+        assert_eq!(
+            at("e800100000 4889c3 31db e800200000"),
+            None,
+            "no longer in rbx"
+        );
+        assert_eq!(at("4889c3 e800200000"), None, "not made");
+    }
+
+    #[test]
+    fn where_a_function_begins() {
+        let at = |hex: &str| check(&code(hex)).map(|it| it.ip() - AT);
+        assert_eq!(at("493b6610 7648 55 4889e5"), Some(4), "a small frame");
+        assert_eq!(
+            at("4c8d6424a0 4d3b6610 0f8600020000 55"),
+            Some(9),
+            "a large one"
+        );
+        assert_eq!(at("55 4889e5 4883ec18 c3"), None, "no check");
+    }
+}
