@@ -56,7 +56,7 @@ pub(crate) fn serves_stream(g: u64, writer: u64) {
 /// `FrameHeader { valid bool, Type uint8, Flags uint8, Length uint32, StreamID uint32 }`.
 #[inline(always)]
 pub(crate) fn reads_stream(g: u64, frames: [u64; 2]) {
-    const VALID_HEADERS: u32 = 0x0101;
+    const HEADERS: u32 = 1;
     let Some((tgid, task)) = task(g) else {
         return;
     };
@@ -64,7 +64,8 @@ pub(crate) fn reads_stream(g: u64, frames: [u64; 2]) {
         let Some([kind, _, id]) = caller::read::<[u32; 3]>(field(frame, 0)) else {
             continue;
         };
-        if kind & 0xffff == VALID_HEADERS && id & 1 == 1 {
+        // Whether it is valid is 0 by then: its own fields are used up.
+        if kind & 0xfffe == HEADERS << 8 && id & 1 == 1 {
             return read_stream(tgid, task, id);
         }
     }
