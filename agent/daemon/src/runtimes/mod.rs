@@ -15,7 +15,7 @@ use crate::bpf::Place;
 pub(crate) enum Runtime {
     Go {
         version: Option<String>,
-        goroutines: Result<Goroutines, &'static str>,
+        goroutines: Result<Box<Goroutines>, &'static str>,
     },
     Proxy(Proxy),
 }
@@ -29,14 +29,16 @@ impl Runtime {
         let version = inspection.go.as_ref().map(|go| go.version.clone());
         Some(Self::Go {
             version,
-            goroutines,
+            goroutines: goroutines.map(Box::new),
         })
     }
 
     /// Where probes go.
     pub(crate) fn places(&self) -> Vec<Place> {
         match self {
-            Self::Go { goroutines, .. } => goroutines.iter().flat_map(go::places).collect(),
+            Self::Go { goroutines, .. } => {
+                goroutines.iter().flat_map(|it| go::places(it)).collect()
+            }
             Self::Proxy(_) => Vec::new(),
         }
     }
@@ -44,7 +46,7 @@ impl Runtime {
     /// What the kernel programs need to know of a process that runs it. `None`: its tasks cannot be told.
     pub(crate) fn facts(&self) -> Option<Facts> {
         match self {
-            Self::Go { goroutines, .. } => goroutines.as_ref().ok().map(go::facts),
+            Self::Go { goroutines, .. } => goroutines.as_ref().ok().map(|it| go::facts(it)),
             Self::Proxy(_) => Some(Facts {
                 kind: RuntimeKind::Proxy as u32,
                 ..Facts::default()
