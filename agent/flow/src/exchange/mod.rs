@@ -1,5 +1,6 @@
 //! Requests and responses of one connection, paired by order or, in HTTP/2, by stream.
 
+mod cause;
 mod listener;
 mod streams;
 

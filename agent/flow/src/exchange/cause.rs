@@ -1,0 +1,112 @@
+//! Which server request a request is sent for, as far as tasks and proxies tell.
+
+use bytes::Bytes;
+
+use super::Listener;
+use crate::connection::Mark;
+use crate::forwards::Line;
+use crate::record::Token;
+use crate::span::Link;
+use crate::spans::NodeKey;
+use crate::state::State;
+
+// === impl Listener ===
+
+impl Listener<'_> {
+    /// The logical task that has read the end of the head is on the request.
+    pub(super) fn work_on(&mut self, node: NodeKey, start: u64, end: u64) {
+        let mark = self.mark(end.saturating_sub(1));
+        let Some(work) = mark.work.filter(|_| self.state.config.links.task) else {
+            return;
+        };
+        let State {
+            tasks,
+            counters,
+            spans,
+            ..
+        } = &mut *self.state;
+        let cookie = self.cookie;
+        let first_ns = self.marks.first_by(work.task, start);
+        let begin_ns = first_ns.unwrap_or(mark.time_ns);
+        spans.hold(node);
+        let token = Token::At(begin_ns);
+        tasks.begin(self.process, work.task, cookie, node, token, counters);
+    }
+
+    /// The server request that the logical task works on which has sent a request.
+    fn task(&mut self, mark: &Mark) -> Option<(NodeKey, Link)> {
+        let work = mark.work.filter(|_| self.state.config.links.task)?;
+        let State {
+            tasks, counters, ..
+        } = &mut *self.state;
+        tasks.request(self.process, &work, mark.time_ns, counters)
+    }
+
+    /// The server request that a request is sent for, and how that is known.
+    pub(super) fn cause(
+        &mut self,
+        mark: &Mark,
+        start: u64,
+        method: &Bytes,
+        target: &Bytes,
+    ) -> Option<(NodeKey, Link)> {
+        if mark.work.is_some() {
+            return self.task(mark);
+        }
+        if mark.forwards {
+            return self.forwarded(mark, &Line::of(method, target));
+        }
+        let server = self.worker(mark, start)?;
+        Some((server, Link::Thread))
+    }
+
+    /// The same on a connection that several send on.
+    pub(super) fn cause_of_stream(
+        &mut self,
+        mark: &Mark,
+        stream: u32,
+        line: Option<&Line>,
+    ) -> Option<(NodeKey, Link)> {
+        if let Some(line) = line {
+            return self.forwarded(mark, line);
+        }
+        let writer = mark.work?.task;
+        let handed = self.state.tasks.sent(self.process, writer, stream);
+        let work = handed.or(mark.work);
+        self.task(&Mark { work, ..*mark })
+    }
+
+    /// Some task will work on the stream: it is named by the one that reads the connection, or by who has
+    /// created that.
+    pub(super) fn works_on_stream(&mut self, node: NodeKey, mark: &Mark, stream: u32) {
+        let Some(work) = mark.work.filter(|_| self.state.config.links.task) else {
+            return;
+        };
+        let State {
+            tasks,
+            counters,
+            spans,
+            ..
+        } = &mut *self.state;
+        spans.hold(node);
+        let token = Token::Stream(stream);
+        let ids = [Some(work.task), work.root.map(|root| root.task)];
+        let process = self.process;
+        for id in ids.into_iter().flatten() {
+            tasks.begin(process, id, self.cookie, node, token, counters);
+        }
+    }
+
+    /// The server request that a proxy passes on.
+    fn forwarded(&mut self, mark: &Mark, line: &Line) -> Option<(NodeKey, Link)> {
+        let State {
+            forwards,
+            counters,
+            config,
+            ..
+        } = &mut *self.state;
+        let server = forwards.passed_on(self.process, mark.tid, line, counters);
+        let server = server.filter(|_| config.links.forward)?;
+        Some((server, Link::Forwarded))
+    }
+}
