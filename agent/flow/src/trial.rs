@@ -102,6 +102,7 @@ mod tests {
                 cipher_len: 0,
                 tail: [0; TAIL_BYTES],
                 missing,
+                work: None,
                 payload,
             };
             assert_eq!(shown(&data), expected, "{payload:?}");

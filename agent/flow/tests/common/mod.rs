@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 
 use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags, SESSION_BIT};
 use weft_flow::record::{
-    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure, Sends,
-    Work,
+    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
+    Sends, Work,
 };
 use weft_flow::span::{Kind, Span};
 use weft_flow::{Config, Counters, Flow, ProcessEvent};
