@@ -66,7 +66,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
 
 /// How often each kernel program runs for a request, and how long: both ends are traced. With the
 /// statistics' own cost in each.
-pub(crate) fn per_request(lab: &Lab, plan: &Plan, url: &str, title: &str) -> Result<Table> {
+pub(crate) fn per_request(lab: &Lab, plan: &Plan, url: &str, title: &'static str) -> Result<Table> {
     let _statistics = Statistics::on()?;
     let traced = lab.trace(Sampler::All, None)?;
     let (workloads, duration) = (&lab.workloads, plan.statistics);

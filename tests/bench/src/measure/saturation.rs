@@ -25,6 +25,7 @@ struct Server<'a> {
     rates: &'static str,
     work: &'static str,
     spans: &'static str,
+    programs: &'static str,
 }
 
 const TURNS: [(&str, Beside); 3] = [
@@ -60,6 +61,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
         rates: "nginx, small file, wrk with 32 connections: one worker and one thread on two cores",
         work: "CPU a request in these runs, µs (others at work on the machine matter less here)",
         spans: "spans of these runs",
+        programs: "kernel programs for each request",
     };
     let turns = server.turns(lab, plan, &TURNS, report)?;
     let [without, all, sampled] = turns.as_slice() else {
@@ -114,6 +116,7 @@ pub(crate) fn run_tls(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()>
                 rates: "nginx with TLS, the same otherwise",
                 work: "CPU a request, µs, nginx with TLS",
                 spans: "spans of these runs, nginx with TLS",
+                programs: "kernel programs for each request, nginx with TLS, both ends",
             },
         ),
         (
@@ -127,6 +130,7 @@ pub(crate) fn run_tls(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()>
                 rates: "net/http with TLS, wrk with 32 connections",
                 work: "CPU a request, µs, Go with TLS",
                 spans: "spans of these runs, Go with TLS",
+                programs: "kernel programs for each request, Go with TLS, both ends",
             },
         ),
     ];
@@ -136,8 +140,7 @@ pub(crate) fn run_tls(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()>
             report.aim(by_rate, "%", at_most, all.fewer(without));
             report.aim(by_cpu, "%", at_most, all.fewer_by_cpu(without));
         }
-        let title = format!("kernel programs for each request, {}", server.rates);
-        let programs = hooks::per_request(lab, plan, &server.url, &title)?;
+        let programs = hooks::per_request(lab, plan, &server.url, server.programs)?;
         report.tables.push(programs);
     }
     Ok(())
