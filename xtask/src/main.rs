@@ -17,6 +17,7 @@ mod stage;
 mod step;
 mod test;
 mod tidy;
+mod tls_table;
 mod toolchain;
 
 use std::env;
@@ -75,7 +76,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "tls-table",
         about: "what is found in the tests' programs [--readme FILE]",
-        run: stage::tls_table,
+        run: tls_table::run,
     },
     Command {
         name: "package",

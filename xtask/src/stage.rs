@@ -28,14 +28,6 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
     run_whole(Stage::Bench, arguments)
 }
 
-/// The README's table of TLS libraries.
-pub(crate) fn tls_table(arguments: &[OsString]) -> Result<()> {
-    host::prepare()?;
-    let mut command = cargo("run");
-    command.args(["--quiet", "--release", "--package", "weft-e2e", "--"]);
-    command.args(arguments).run()
-}
-
 fn run_whole(stage: Stage, arguments: &[OsString]) -> Result<()> {
     if let Some(reason) = stage.missing() {
         bail!("{reason}");

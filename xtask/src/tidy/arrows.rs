@@ -17,13 +17,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tests/workloads", &[]),
     ("tests/truth", &["weft-workloads"]),
     ("tests/e2e", &["weft-workloads"]),
-    ("tests/bench", &["weft-workloads", "weft-e2e"]),
+    // It also measures the inspector by itself.
+    (
+        "tests/bench",
+        &["weft-workloads", "weft-e2e", "weft-inspect"],
+    ),
     ("tests/vm", &["weft-workloads"]),
     (
         "tests/fuzz",
         &["weft-abi", "weft-proto", "weft-inspect", "weft-flow"],
     ),
-    ("xtask", &["weft-workloads"]),
+    ("xtask", &["weft-workloads", "weft-inspect"]),
 ];
 
 pub(super) fn check(files: &[File]) -> Vec<String> {

@@ -93,9 +93,10 @@ struct Many(Child);
 const TLS_PROCESSES: u32 = 200;
 
 fn tls_processes(lab: &Lab) -> Result<Many> {
+    // All wait for the same end of input.
     let script = format!(
-        "for i in $(seq {TLS_PROCESSES}); do LD_PRELOAD=libssl.so.3 sleep 60 & done; read line; \
-         kill $(jobs -p)"
+        "exec 3<&0; i=0; while [ $i -lt {TLS_PROCESSES} ]; do \
+         LD_PRELOAD=libssl.so.3 /bin/sh -c 'read line' <&3 & i=$((i + 1)); done; wait"
     );
     let mut shell = lab.workloads.command("/bin/sh");
     let shell = shell.args(["-c", &script]).stdin(Stdio::piped());

@@ -1,12 +1,15 @@
 //! The README's table of TLS libraries: what the inspector finds in the programs that the tests run, and which test proves it.
 //! `cargo xtask tls-table` prints it; with `--readme FILE` it goes between the document's markers.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use weft_inspect::{Class, Finding, Inspection, Library, Stack};
 use weft_workloads::{Group, Workloads};
+
+use crate::host;
 
 const BEGIN: &str = "<!-- tls: begin -->";
 const END: &str = "<!-- tls: end -->";
@@ -124,13 +127,13 @@ const fn row(
     }
 }
 
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let readme = match arguments.as_slice() {
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+    let readme = match arguments {
         [] => None,
         [option, file] if option == "--readme" => Some(Path::new(file)),
-        _ => bail!("it takes nothing, or --readme FILE"),
+        _ => bail!("`tls-table` takes nothing, or --readme FILE"),
     };
+    host::prepare()?;
     let groups = Group::obtainable();
     let workloads = Workloads::ensure(&groups)?;
     let mut table = vec![
