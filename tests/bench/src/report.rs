@@ -22,7 +22,7 @@ pub(crate) struct Report {
 
 #[derive(Serialize)]
 pub(crate) struct Table {
-    pub(crate) title: &'static str,
+    pub(crate) title: String,
     pub(crate) columns: Vec<&'static str>,
     pub(crate) rows: Vec<Row>,
     pub(crate) notes: Vec<String>,
@@ -104,9 +104,9 @@ impl fmt::Display for Report {
 
 impl Table {
     /// The first column has the rows' names.
-    pub(crate) fn new(title: &'static str, columns: &[&'static str]) -> Self {
+    pub(crate) fn new(title: impl Into<String>, columns: &[&'static str]) -> Self {
         Self {
-            title,
+            title: title.into(),
             columns: columns.to_vec(),
             rows: Vec::new(),
             notes: Vec::new(),
