@@ -14,6 +14,8 @@ enum Handling {
     /// One thread may read the request and another handle it: a link is there or left out, never wrong.
     Pool,
     EventLoop,
+    /// The runtime tells for which task the call is made.
+    Task,
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn express() -> Result<()> {
 
 #[test]
 fn go_net_http() -> Result<()> {
-    application(Group::Go, &Go::new("go"), Handling::EventLoop)
+    application(Group::Go, &Go::new("go"), Handling::Task)
 }
 
 #[test]
@@ -133,6 +135,13 @@ fn application(group: Group, program: &dyn Program, handling: Handling) -> Resul
             match handling {
                 Handling::BlockingWorker => {
                     client.check(&[("weft.link", "thread")])?;
+                    ensure!(
+                        client.is_child_of(server),
+                        "the call is not below the request:\n{spans}"
+                    );
+                }
+                Handling::Task => {
+                    client.check(&[("weft.link", "hand-off")])?;
                     ensure!(
                         client.is_child_of(server),
                         "the call is not below the request:\n{spans}"

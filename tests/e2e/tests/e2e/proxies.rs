@@ -41,7 +41,7 @@ fn nginx_to_gunicorn_over_a_unix_socket() -> Result<()> {
     })
 }
 
-/// curl -> proxy -> server, ten times: four spans each, two exact links, no guess across the proxy's event loop.
+/// curl -> proxy -> server, ten times: four spans each, in one line.
 fn through(scene: &Scene, proxy: &Running, server: &Running) -> Result<()> {
     let weft = scene.weft()?.start()?;
     let ids: Vec<String> = (0..10).map(|number| scene.id(number)).collect();
@@ -62,7 +62,8 @@ fn through(scene: &Scene, proxy: &Running, server: &Running) -> Result<()> {
         ensure!(outer.is_child_of(curl.one()?), "curl -> proxy:\n{spans}");
         ensure!(inner.is_child_of(call), "proxy -> server:\n{spans}");
         inner.check(&[("weft.link", "wire-position")])?;
-        call.check(&[("weft.link", "none")])?;
+        ensure!(call.is_child_of(outer), "across the proxy:\n{spans}");
+        call.check(&[("weft.link", "forwarded")])?;
     }
     Ok(())
 }
