@@ -110,18 +110,17 @@ pub(super) fn find(
         ..Goroutines::default()
     };
     let problem = |text: &str| Problem(text.to_owned());
-    if parent.is_none() {
-        found.problems.push(problem(
-            "goroutines do not know their creator (Go before 1.21): only their own requests are linked",
-        ));
-        return Ok(Some(found));
-    }
     let callee = |target: u64| table.name(target.checked_sub(text)?);
     found.created = create
+        .filter(|_| parent.is_some())
         .and_then(code)
         .and_then(|code| queued(&code.0, callee))
         .and_then(|at| site(image, &at));
-    if found.created.is_none() {
+    if parent.is_none() {
+        found.problems.push(problem(
+            "goroutines do not know their creator (Go before 1.21): requests of created ones are not linked",
+        ));
+    } else if found.created.is_none() {
         found.problems.push(problem(
             "where goroutines are made is not found: requests of created ones are not linked",
         ));
