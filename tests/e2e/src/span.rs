@@ -73,8 +73,11 @@ impl Span {
         self.get("weft.link")
     }
 
-    /// Path without query, of whichever attribute holds it.
+    /// Path without query, of whichever attribute holds it; of a gRPC call its method, `package.Service/Method`.
     pub fn path(&self) -> &str {
+        if self.has("rpc.method") {
+            return self.get("rpc.method");
+        }
         if self.has("url.path") {
             return self.get("url.path");
         }

@@ -10,7 +10,7 @@ use crate::{Group, Workloads};
 /// Directory of the applications, as programs see it.
 pub const DIR: &str = "/srv/apps";
 
-const FILES: [(&str, &str); 19] = [
+const FILES: [(&str, &str); 24] = [
     ("python/hop.py", include_str!("../apps/python/hop.py")),
     ("node/hop.js", include_str!("../apps/node/hop.js")),
     ("go/hop.go", include_str!("../apps/go/hop.go")),
@@ -18,6 +18,11 @@ const FILES: [(&str, &str); 19] = [
     ("ruby/hop.rb", include_str!("../apps/ruby/hop.rb")),
     ("ruby/config.ru", include_str!("../apps/ruby/config.ru")),
     ("php/index.php", include_str!("../apps/php/index.php")),
+    ("http2/hop.mjs", include_str!("../apps/http2/hop.mjs")),
+    ("http2/hop.py", include_str!("../apps/http2/hop.py")),
+    ("grpc/server.py", include_str!("../apps/grpc/server.py")),
+    ("grpc/client.py", include_str!("../apps/grpc/client.py")),
+    ("grpc/echo.go", include_str!("../apps/grpc/echo.go")),
     ("tls/server.py", include_str!("../apps/tls/server.py")),
     ("tls/client.py", include_str!("../apps/tls/client.py")),
     ("tls/server.js", include_str!("../apps/tls/server.js")),
@@ -45,7 +50,7 @@ const FILES: [(&str, &str); 19] = [
 ];
 
 /// Source, product and command of what is compiled.
-const BUILDS: [(Group, &str, &str, &[&str]); 3] = [
+const BUILDS: [(Group, &str, &str, &[&str]); 4] = [
     (
         Group::Go,
         "go/hop.go",
@@ -64,6 +69,20 @@ const BUILDS: [(Group, &str, &str, &[&str]); 3] = [
             "-o",
             "tls",
             "tls.go",
+        ],
+    ),
+    (
+        Group::Grpc,
+        "grpc/echo.go",
+        "grpc/echo",
+        &[
+            "/usr/bin/go",
+            "build",
+            "-ldflags",
+            "-s -w",
+            "-o",
+            "echo",
+            "echo.go",
         ],
     ),
     (
@@ -104,6 +123,8 @@ fn build(workloads: &Workloads, source: &str, command: &[&str]) -> Result<()> {
         .args(arguments)
         .env("GOCACHE", "/var/tmp/go-build")
         .env("GO111MODULE", "off")
+        // Where Debian's packages of Go libraries put their sources.
+        .env("GOPATH", "/usr/share/gocode")
         .env("CGO_ENABLED", "0")
         .output()?;
     if !output.status.success() {

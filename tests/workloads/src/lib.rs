@@ -161,6 +161,10 @@ pub enum Group {
     Pypi,
     /// Clients, load generators and tools; Redis.
     Load,
+    /// nghttp2's programs; Hypercorn and httpx.
+    Http2,
+    /// gRPC in C++ under Python, and in Go.
+    Grpc,
 }
 
 impl Group {
@@ -175,6 +179,8 @@ impl Group {
         Self::Npm,
         Self::Pypi,
         Self::Load,
+        Self::Http2,
+        Self::Grpc,
     ];
 
     /// What every program needs around it.
@@ -195,6 +201,8 @@ impl Group {
             Self::Npm => "npm",
             Self::Pypi => "pypi",
             Self::Load => "load",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
         }
     }
 
@@ -250,6 +258,20 @@ impl Group {
             Self::Npm => &["libstdc++6"],
             Self::Pypi => &["python3", "python3-typing-extensions"],
             Self::Load => &["curl", "wget", "wrk", "redis-server", "redis-tools"],
+            Self::Http2 => &[
+                "nghttp2-client",
+                "nghttp2-server",
+                "python3",
+                "python3-h2",
+                "python3-hypercorn",
+                "python3-httpx",
+            ],
+            Self::Grpc => &[
+                "python3",
+                "python3-grpcio",
+                "golang-go",
+                "golang-google-grpc-dev",
+            ],
         }
     }
 }

@@ -4,6 +4,8 @@ mod bodies;
 mod clients;
 mod export;
 mod faults;
+mod grpc;
+mod http2;
 mod libraries;
 mod life;
 mod networks;

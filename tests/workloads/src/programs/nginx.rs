@@ -15,6 +15,7 @@ pub struct Nginx {
     http: String,
     upstreams: u32,
     certificate: Option<Certificate>,
+    http2: bool,
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -81,6 +82,24 @@ impl Nginx {
         Ok(self)
     }
 
+    /// Speaks HTTP/2: in plaintext nothing else, over TLS with who asks for it.
+    #[must_use]
+    pub fn http2(mut self) -> Self {
+        self.http2 = true;
+        self
+    }
+
+    /// Passes gRPC on, over kept connections; `to` is `host:port`.
+    #[must_use]
+    pub fn grpc(mut self, prefix: &str, to: &str) -> Self {
+        let _ = writeln!(self.http, "upstream calls {{ server {to}; keepalive 8; }}");
+        let _ = writeln!(
+            self.server,
+            "location {prefix} {{ grpc_pass grpc://calls; }}"
+        );
+        self
+    }
+
     #[must_use]
     pub fn listen(mut self, listen: Listen) -> Self {
         self.listen = Some(listen);
@@ -117,6 +136,7 @@ http {{
 include /etc/nginx/mime.types;
 access_log off;
 keepalive_requests 1000000;
+http2_max_concurrent_streams 1000;
 client_max_body_size 0;
 client_body_temp_path {dir}/body;
 proxy_temp_path {dir}/proxy;
@@ -124,7 +144,7 @@ fastcgi_temp_path {dir}/fastcgi;
 uwsgi_temp_path {dir}/uwsgi;
 scgi_temp_path {dir}/scgi;
 {http}server {{
-listen {listen} {ssl}backlog=4096;
+listen {listen} {ssl}{http2}backlog=4096;
 root {dir}/www;
 {keys}{server}}}
 }}
@@ -133,6 +153,7 @@ root {dir}/www;
             http = self.http,
             listen = listen.text(),
             server = self.server,
+            http2 = if self.http2 { "http2 " } else { "" },
         );
         place.write("www/index.html", "<p>It works.</p>\n")?;
         let file = place.write("nginx.conf", text)?;
