@@ -100,19 +100,22 @@ fn code(span: &Span, call: &Call) -> Option<u32> {
 }
 
 fn of_reset(span: &Span, call: &Call, by: Kind, reset: Option<u32>) -> u32 {
-    let took = span.end_ns.saturating_sub(span.start_ns);
     match reset.unwrap_or(reset::CANCEL) {
-        reset::CANCEL
-            if by == Kind::Client && call.timeout_ns.is_some_and(|limit| took >= limit) =>
-        {
-            code::DEADLINE_EXCEEDED
-        }
+        reset::CANCEL if by == Kind::Client && is_late(span, call) => code::DEADLINE_EXCEEDED,
         reset::CANCEL => code::CANCELLED,
         reset::REFUSED_STREAM => code::UNAVAILABLE,
         reset::ENHANCE_YOUR_CALM => code::RESOURCE_EXHAUSTED,
         reset::INADEQUATE_SECURITY => code::PERMISSION_DENIED,
         _ => code::INTERNAL,
     }
+}
+
+/// The deadline was set before the request was sent, and what is sent of it is rounded up (to a hundredth by gRPC's C++ core).
+fn is_late(span: &Span, call: &Call) -> bool {
+    const SENDING_NS: u64 = 2_000_000;
+    let took = span.end_ns.saturating_sub(span.start_ns);
+    call.timeout_ns
+        .is_some_and(|limit| took.saturating_add(limit / 32 + SENDING_NS) >= limit)
 }
 
 /// gRPC, "HTTP to gRPC status code mapping".

@@ -58,6 +58,8 @@ struct Payload {
     bytes: u64,
     /// Some may have passed unseen.
     incomplete: bool,
+    /// Its last frame was seen.
+    ended: bool,
     messages: Messages,
 }
 
@@ -72,7 +74,12 @@ const MAX_STREAMS: usize = 4096;
 impl Conversation for Listener<'_> {
     fn fields(&mut self, stream: u32, block: Block, ends: Ends, start: u64, end: u64) {
         match self.reads {
-            Reads::Requests => self.request_fields(stream, block, start),
+            Reads::Requests => {
+                self.request_fields(stream, block, ends, start);
+                if let Some(payload) = self.sent(stream).filter(|_| ends == Ends::Stream) {
+                    payload.ended = true;
+                }
+            }
             Reads::Responses => {
                 self.response_fields(stream, &block);
                 if ends == Ends::Stream {
@@ -92,6 +99,7 @@ impl Conversation for Listener<'_> {
         if let Some(payload) = self.sent(stream) {
             payload.bytes += bytes.unwrap_or(0);
             payload.incomplete |= bytes.is_none();
+            payload.ended |= ends == Ends::Stream;
         }
         if self.reads == Reads::Responses && ends == Ends::Stream {
             self.over(stream, end, Outcome::Complete);
@@ -169,7 +177,7 @@ impl Listener<'_> {
         }
     }
 
-    fn request_fields(&mut self, stream: u32, block: Block, start: u64) {
+    fn request_fields(&mut self, stream: u32, block: Block, ends: Ends, start: u64) {
         let Some(streams) = &mut self.exchanges.streams else {
             return;
         };
@@ -219,7 +227,10 @@ impl Listener<'_> {
         state.asked = Some(Asked {
             node,
             start_ns: mark.time_ns,
-            request: Payload::default(),
+            request: Payload {
+                ended: ends == Ends::Stream,
+                ..Payload::default()
+            },
             call,
         });
         if state.answered {
@@ -295,7 +306,10 @@ impl Streams {
             let asked = Some(Asked {
                 node,
                 start_ns,
-                request: Payload::default(),
+                request: Payload {
+                    ended: true,
+                    ..Payload::default()
+                },
                 call: false,
             });
             let stream = Stream {
@@ -419,14 +433,24 @@ impl Stream {
     fn tell(&self, asked: &Asked, outcome: Outcome, span: &mut Span) {
         let exchange = &mut span.exchange;
         exchange.status = self.status;
-        exchange.request_body = asked.request.total();
+        // A thread that sends may be back from its call only when another has read the response.
+        let more = !asked.request.ended
+            && matches!(
+                outcome,
+                Outcome::Complete
+                    | Outcome::Reset {
+                        by: Kind::Server,
+                        ..
+                    }
+            );
+        exchange.request_body = asked.request.total().filter(|_| !more);
         exchange.response_body = self.response.total();
         if exchange.call.is_none() && self.grpc_status.is_some() {
             exchange.call = Some(Call::of(grpc::Kind::Grpc));
         }
         if let Some(call) = &mut exchange.call {
             call.status = self.grpc_status;
-            call.requests = asked.request.messages.count();
+            call.requests = asked.request.messages.count().filter(|_| !more);
             call.responses = self.response.messages.count();
         }
         let unseen = self.lost && outcome == Outcome::Complete && self.lacks();
