@@ -168,7 +168,7 @@ pub enum Group {
 }
 
 impl Group {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Web,
         Self::Python,
         Self::Node,
