@@ -31,4 +31,4 @@ pub use tls::{
 };
 
 /// Raised by every change of a layout in this crate.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;

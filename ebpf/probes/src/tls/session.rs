@@ -7,9 +7,9 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use weft_abi::{
-    Connection, Control, Counter, DataFlags, DataRecord, Descent, Direction, Half, Missing,
-    RecordKind, SESSION_BIT, SecureRecord, Session, SessionFlags, SessionKey, SiteFlags, Stage,
-    TAIL_BYTES, TlsCall, TlsCallFlags,
+    Control, Counter, DataFlags, DataRecord, Descent, Direction, Missing, RecordKind, SESSION_BIT,
+    SecureRecord, Session, SessionFlags, SessionKey, SiteFlags, Stage, TAIL_BYTES, TlsCall,
+    TlsCallFlags,
 };
 
 use crate::{
@@ -79,38 +79,34 @@ pub(super) fn prepare(
     SESSIONS.get_ptr_mut(*key).unwrap_or(ptr::null_mut())
 }
 
-/// Puts a session into the map; gives its id, 0 when there is no room. Apart, because it takes the
-/// most of the stack.
+/// What a session's element begins as: made on the stack, it would take half of that.
+// SAFETY: plain integers, for which all-zero bytes are valid.
+static EMPTY: Session = unsafe { core::mem::zeroed() };
+
+/// Puts a session into the map; gives its id, 0 when there is no room.
 #[inline(never)]
 fn create(key: &SessionKey, call: &TlsCall, control: &Control) -> u64 {
     // SAFETY: the helpers take no argument.
     let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };
     let id = (now << 8 | u64::from(cpu & 0xff)) | SESSION_BIT;
-    let half = Half {
-        budget: FRESH_BUDGET,
-        ..Half::default()
-    };
-    let session = Session {
-        state: Connection {
-            cookie: id,
-            stage: Stage::Fresh as u32,
-            epoch: control.epoch,
-            tgid: key.tgid,
-            announced: 1,
-            rx: half,
-            tx: half,
-            ..Connection::default()
-        },
-        socket: call.socket,
-        flags: if call.flags & u32::from(SiteFlags::GO) != 0 {
-            SessionFlags::READS_SOCKET
-        } else {
-            0
-        },
-        ..Session::default()
-    };
-    if SESSIONS.insert(*key, session, u64::from(BPF_ANY)).is_err() {
+    if SESSIONS.insert(*key, &EMPTY, u64::from(BPF_ANY)).is_err() {
         return 0;
+    }
+    let Some(session) = SESSIONS.get_ptr_mut(*key) else {
+        return 0;
+    };
+    // SAFETY: an element of the map; a session is used by one thread at a time, as its library asks.
+    let session = unsafe { &mut *session };
+    session.state.cookie = id;
+    session.state.stage = Stage::Fresh as u32;
+    session.state.epoch = control.epoch;
+    session.state.tgid = key.tgid;
+    session.state.announced = 1;
+    session.state.rx.budget = FRESH_BUDGET;
+    session.state.tx.budget = FRESH_BUDGET;
+    session.socket = call.socket;
+    if call.flags & u32::from(SiteFlags::GO) != 0 {
+        session.flags = SessionFlags::READS_SOCKET;
     }
     id
 }
@@ -218,7 +214,7 @@ fn announce(id: u64, socket: u64, stack: u32, before: &Before) {
         stack,
         reserved: 0,
     };
-    emit::output(&record);
+    emit::output_in_place(&record);
 }
 
 /// Ciphertext came in: plaintext that is handed out from now on stands in it.
