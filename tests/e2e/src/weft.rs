@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-const READY_LIMIT: Duration = Duration::from_secs(100);
+const READY_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// `$WEFT_BIN`, else what `cargo xtask build --release` makes.

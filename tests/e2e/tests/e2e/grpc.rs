@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weft_e2e::{Kind, Scene, Span, Spans, on_scene};
-use weft_workloads::programs::{Calls, Grpc, GrpcKind, Nginx, Security};
+use weft_workloads::programs::{Calls, Grpc, GrpcKind, Security};
 use weft_workloads::{Group, Listen};
 
 /// Whether the connection, and what its ends have told each other, is older than weft.
@@ -21,52 +21,8 @@ const CALLS: Calls = Calls {
 };
 
 #[test]
-fn python() -> Result<()> {
-    pair(GrpcKind::Python, GrpcKind::Python, Security::Plaintext)
-}
-
-#[test]
-fn go() -> Result<()> {
-    pair(GrpcKind::Go, GrpcKind::Go, Security::Plaintext)
-}
-
-#[test]
 fn go_calls_python() -> Result<()> {
     pair(GrpcKind::Python, GrpcKind::Go, Security::Plaintext)
-}
-
-#[test]
-fn go_over_tls() -> Result<()> {
-    pair(GrpcKind::Go, GrpcKind::Go, Security::Tls)
-}
-
-#[test]
-fn through_nginx() -> Result<()> {
-    on_scene(&[Group::Grpc, Group::Web], |scene| {
-        let grpc = Grpc::new(GrpcKind::Go, Security::Plaintext)?;
-        let server = scene.workloads.spawn(&grpc)?;
-        let nginx = Nginx::new()
-            .http2()
-            .grpc("/", &server.address().to_string());
-        let proxy = scene.workloads.spawn(&nginx)?;
-        let weft = scene.weft()?.start()?;
-        let mut client = Client::connected(scene, &grpc, GrpcKind::Python, proxy.listen())?;
-        client.finish()?;
-        let (proxies, servers) = (proxy.pids(), server.pids());
-        let spans = scene.finish(weft)?;
-        let outer = spans.filter(|span| span.pid() == client.pid || proxies.contains(&span.pid()));
-        complete(
-            &outer.filter(|span| span.pid() == client.pid || span.kind == Kind::Server),
-            &scene.tag,
-        )?;
-        complete(
-            &spans.filter(|span| {
-                servers.contains(&span.pid())
-                    || span.kind == Kind::Client && proxies.contains(&span.pid())
-            }),
-            &scene.tag,
-        )
-    })
 }
 
 fn pair(server: GrpcKind, client: GrpcKind, security: Security) -> Result<()> {

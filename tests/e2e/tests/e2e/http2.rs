@@ -17,11 +17,6 @@ fn nghttp_and_nghttpd() -> Result<()> {
 }
 
 #[test]
-fn nghttp_and_nghttpd_over_tls() -> Result<()> {
-    nghttp2(Security::Tls, &[])
-}
-
-#[test]
 fn upgraded_from_http1() -> Result<()> {
     on_scene(&[Group::Http2, Group::Load], |scene| {
         let server = scene.workloads.spawn(&Http2 {
@@ -134,69 +129,13 @@ fn many_streams_on_few_connections() -> Result<()> {
 }
 
 #[test]
-fn large_bodies() -> Result<()> {
-    on_scene(&[Group::Http2, Group::Node, Group::Load], |scene| {
-        const SIZE: usize = 3_000_000;
-        let node = Http2 {
-            kind: Http2Kind::Node,
-            security: Security::Plaintext,
-        };
-        let server = scene.workloads.spawn(&node)?;
-        let weft = scene.weft()?.start()?;
-        let down = format!("/body/{SIZE}/{}", scene.id("down"));
-        let up = format!("/upload/{}", scene.id("up"));
-        let file = format!("tmp/{}", scene.tag);
-        std::fs::write(scene.workloads.root().join(&file), vec![b'u'; SIZE])?;
-        curl(
-            scene,
-            &["-o", "/dev/null", &format!("{}{down}", server.url())],
-        )?;
-        let said = curl(
-            scene,
-            &[
-                "--data-binary",
-                &format!("@/{file}"),
-                &format!("{}{up}", server.url()),
-            ],
-        );
-        std::fs::remove_file(scene.workloads.root().join(&file))?;
-        ensure!(
-            said?.contains(&SIZE.to_string()),
-            "the server did not get all"
-        );
-        let spans = scene.finish(weft)?;
-        spans.count(4)?;
-        let size = SIZE.to_string();
-        let pair = Pair::at(&spans, &down)?;
-        pair.check("200", "2")?;
-        pair.each(&[("http.response.body.size", &size)])?;
-        let pair = Pair::at(&spans, &up)?;
-        pair.linked("2")?;
-        pair.each(&[
-            ("http.request.method", "POST"),
-            ("http.request.body.size", &size),
-        ])
-    })
-}
-
-#[test]
 fn node() -> Result<()> {
     chain(Http2Kind::Node, Security::Plaintext)
 }
 
 #[test]
-fn node_over_tls() -> Result<()> {
-    chain(Http2Kind::Node, Security::Tls)
-}
-
-#[test]
 fn hypercorn_and_httpx() -> Result<()> {
     chain(Http2Kind::Python, Security::Plaintext)
-}
-
-#[test]
-fn hypercorn_and_httpx_over_tls() -> Result<()> {
-    chain(Http2Kind::Python, Security::Tls)
 }
 
 /// nghttp -> program -> program, many at once on one connection each.
@@ -241,16 +180,6 @@ fn nginx_before_http1() -> Result<()> {
             .workloads
             .spawn(&Nginx::new().http2().proxy("/", &server.url()))?;
         through(scene, &proxy, Security::Plaintext, "1.1")
-    })
-}
-
-#[test]
-fn nginx_over_tls() -> Result<()> {
-    on_scene(&[Group::Web, Group::Go, Group::Http2], |scene| {
-        let server = scene.workloads.spawn(&Go::new("go"))?;
-        let nginx = Nginx::new().http2().tls()?.proxy("/", &server.url());
-        let proxy = scene.workloads.spawn(&nginx)?;
-        through(scene, &proxy, Security::Tls, "1.1")
     })
 }
 
