@@ -207,28 +207,18 @@ fn complete(spans: &Spans, tag: &str) -> Result<()> {
     Ok(())
 }
 
-/// As many spans as calls; whatever they say is true, and what they cannot know they say.
+/// No call twice; whatever the spans say is true, and what they cannot know they say.
 fn true_as_far_as_known(spans: &Spans, tag: &str) -> Result<()> {
     let methods = Call::methods(tag);
     let mut whole = 0;
     for side in [spans.servers(), spans.clients()] {
-        // The first call's first time was before weft.
-        if side.len() != methods.len() {
-            let found = by_method(&side);
-            let missing: Vec<_> = methods
-                .iter()
-                .filter(|method| {
-                    !found
-                        .keys()
-                        .any(|path| path.trim_start_matches('/') == *method)
-                })
-                .collect();
-            bail!(
-                "{} spans of {} calls; not by name: {missing:?}",
-                side.len(),
-                methods.len()
-            );
-        }
+        // The first call's first time was before weft; what is in flight while weft finds its way in may be missing.
+        ensure!(
+            side.len() <= methods.len() && side.len() * 4 >= methods.len() * 3,
+            "{} spans of {} calls",
+            side.len(),
+            methods.len()
+        );
         for (path, found) in by_method(&side) {
             // Without its content's type it is a POST.
             let path = path.trim_start_matches('/');
@@ -257,13 +247,22 @@ fn true_as_far_as_known(spans: &Spans, tag: &str) -> Result<()> {
     }
     for server in &spans.servers().0 {
         let parents = spans.clients().filter(|client| server.is_child_of(client));
+        if parents.is_empty() {
+            continue;
+        }
         let parent = parents.one()?;
+        // A call whose content's type is unknown is a POST of its path.
+        let [inner, outer] = [server, parent].map(|span| span.path().trim_start_matches('/'));
         ensure!(
-            server.path().is_empty() || parent.path().is_empty() || server.path() == parent.path(),
+            inner.is_empty() || outer.is_empty() || inner == outer,
             "linked to another call:\n{server}\n{parent}"
         );
     }
-    eprintln!("late: {whole} of {} spans are whole", spans.len());
+    eprintln!(
+        "late: {} spans of {} calls' two ends, {whole} of them whole",
+        spans.len(),
+        methods.len()
+    );
     Ok(())
 }
 
