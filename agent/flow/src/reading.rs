@@ -107,7 +107,7 @@ impl Connection {
         wanted: &Wanted,
     ) -> Vec<u8> {
         self.stage = Stage::Http(kind);
-        self.exchanges = Exchanges::of_streams();
+        self.exchanges = Exchanges::of_streams(self.from_beginning);
         let from_beginning = self.from_beginning;
         let mut waiting = Vec::new();
         for side in [Direction::Rx, Direction::Tx] {

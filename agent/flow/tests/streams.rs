@@ -258,6 +258,26 @@ fn joined_in_the_middle() {
 }
 
 #[test]
+fn what_was_not_seen_to_end_is_not_said_to_have_failed() {
+    let mut world = World::new();
+    let (client, mut server) = world.sockets(CLIENT, SERVER);
+    server.fresh = false;
+    (server.rx, server.tx) = (5_000, 5_000);
+    drop(client);
+    world.open(&server);
+    for stream in [31, 33, 35] {
+        world.receive(&mut server, &h2::get(stream, "/a"));
+    }
+    world.close(&server);
+    let spans = world.settled();
+    assert!(!spans.is_empty());
+    for span in spans {
+        assert_eq!(span.outcome, Outcome::Complete);
+        assert!(span.partial.response_head && span.partial.end);
+    }
+}
+
+#[test]
 fn lost_records_make_no_wrong_span() {
     for lost in 1..40 {
         let mut talk = Talk::new();

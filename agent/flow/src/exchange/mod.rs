@@ -87,9 +87,9 @@ pub(crate) enum Reads {
 
 impl Exchanges {
     /// The connection speaks HTTP/2.
-    pub(crate) fn of_streams() -> Self {
+    pub(crate) fn of_streams(from_beginning: bool) -> Self {
         Self {
-            streams: Some(Box::default()),
+            streams: Some(Box::new(Streams::new(from_beginning))),
             ..Self::default()
         }
     }

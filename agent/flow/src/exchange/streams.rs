@@ -26,6 +26,8 @@ pub(super) struct Streams {
     highest: u32,
     /// Streams whose response came before their request, of `open`.
     early: usize,
+    /// Frames of responses may pass unseen at present.
+    responses_lost: bool,
 }
 
 #[derive(Default)]
@@ -81,6 +83,7 @@ impl Conversation for Listener<'_> {
                 }
             }
             Reads::Responses => {
+                self.responses_in_step();
                 self.response_fields(stream, &block);
                 if ends == Ends::Stream {
                     self.over(stream, end, Outcome::Complete);
@@ -101,8 +104,11 @@ impl Conversation for Listener<'_> {
             payload.incomplete |= bytes.is_none();
             payload.ended |= ends == Ends::Stream;
         }
-        if self.reads == Reads::Responses && ends == Ends::Stream {
-            self.over(stream, end, Outcome::Complete);
+        if self.reads == Reads::Responses {
+            self.responses_in_step();
+            if ends == Ends::Stream {
+                self.over(stream, end, Outcome::Complete);
+            }
         }
     }
 
@@ -150,6 +156,7 @@ impl Conversation for Listener<'_> {
         let Some(streams) = &mut self.exchanges.streams else {
             return;
         };
+        streams.responses_lost |= self.reads == Reads::Responses;
         for stream in streams.open.values_mut() {
             match self.reads {
                 Reads::Requests => {
@@ -169,6 +176,12 @@ impl Conversation for Listener<'_> {
 // === impl Listener ===
 
 impl Listener<'_> {
+    fn responses_in_step(&mut self) {
+        if let Some(streams) = &mut self.exchanges.streams {
+            streams.responses_lost = false;
+        }
+    }
+
     fn sent(&mut self, stream: u32) -> Option<&mut Payload> {
         let stream = self.exchanges.streams.as_mut()?.open.get_mut(&stream)?;
         match self.reads {
@@ -233,6 +246,10 @@ impl Listener<'_> {
             },
             call,
         });
+        if streams.responses_lost {
+            state.lost = true;
+            state.response.incomplete = true;
+        }
         if state.answered {
             self.state.counters.responses_unpaired -= 1;
             self.state.counters.responses_paired += 1;
@@ -299,6 +316,14 @@ impl Listener<'_> {
 // === impl Streams ===
 
 impl Streams {
+    /// Of a connection that was joined in the middle, unless `from_beginning`.
+    pub(super) fn new(from_beginning: bool) -> Self {
+        Self {
+            responses_lost: !from_beginning,
+            ..Self::default()
+        }
+    }
+
     /// A request that came as HTTP/1 is answered on stream 1 (RFC 7540 §3.2).
     pub(super) fn go_on_with(&mut self, node: Option<NodeKey>, start_ns: u64) {
         self.highest = 1;
