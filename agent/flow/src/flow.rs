@@ -381,7 +381,8 @@ impl Flow {
                         at,
                     } => {
                         counters.recognised_http2 += 1;
-                        let waiting = connection.begin_frames(kind, data.direction, at, wanted);
+                        let waiting =
+                            connection.begin_frames(kind, data.direction, &bytes, at, wanted);
                         if !waiting.is_empty() {
                             let other = data.direction.other();
                             connection.read_waiting(kind, other, &waiting, time_ns, state);

@@ -97,16 +97,19 @@ impl Connection {
         }
     }
 
-    /// HTTP/2 was recognised at stream offset `at` of a direction. Gives what waits to be read of the
+    /// HTTP/2 was recognised by the bytes `first` at stream offset `at` of a direction. Gives what waits to be read of the
     /// other one.
     pub(crate) fn begin_frames(
         &mut self,
         kind: Kind,
         direction: Direction,
+        first: &[u8],
         at: u64,
         wanted: &Wanted,
     ) -> Vec<u8> {
         self.stage = Stage::Http(kind);
+        // Of a TLS session only this tells that nothing was before.
+        self.from_beginning |= at == 0 && first.starts_with(http2::PREFACE);
         self.exchanges = Exchanges::of_streams(self.from_beginning);
         let from_beginning = self.from_beginning;
         let mut waiting = Vec::new();

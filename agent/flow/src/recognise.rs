@@ -81,7 +81,9 @@ pub(crate) fn recognise(
         Verdict::Http1Response => return sniffing.http1(role(Direction::Tx)),
         Verdict::NeedMore if can_grow => return Recognised::NotYet,
         // The client's preface, in the other direction, will tell.
-        Verdict::Http2Settings if from_beginning && sniffing.at == 0 => return Recognised::NotYet,
+        Verdict::Http2Settings if sniffing.at == 0 && first.len() < MAX_PREFIX => {
+            return Recognised::NotYet;
+        }
         Verdict::Tls => Muted::Tls,
         Verdict::NeedMore | Verdict::Other | Verdict::Http2Settings | Verdict::Http2Preface
             if begins_like_http1(first) =>
