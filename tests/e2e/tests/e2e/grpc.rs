@@ -21,6 +21,21 @@ const CALLS: Calls = Calls {
 };
 
 #[test]
+fn python() -> Result<()> {
+    pair(GrpcKind::Python, GrpcKind::Python, Security::Plaintext)
+}
+
+#[test]
+fn go() -> Result<()> {
+    pair(GrpcKind::Go, GrpcKind::Go, Security::Plaintext)
+}
+
+#[test]
+fn go_over_tls() -> Result<()> {
+    pair(GrpcKind::Go, GrpcKind::Go, Security::Tls)
+}
+
+#[test]
 fn go_calls_python() -> Result<()> {
     pair(GrpcKind::Python, GrpcKind::Go, Security::Plaintext)
 }

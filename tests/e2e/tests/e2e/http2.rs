@@ -17,6 +17,11 @@ fn nghttp_and_nghttpd() -> Result<()> {
 }
 
 #[test]
+fn nghttp_and_nghttpd_over_tls() -> Result<()> {
+    nghttp2(Security::Tls, &[])
+}
+
+#[test]
 fn upgraded_from_http1() -> Result<()> {
     on_scene(&[Group::Http2, Group::Load], |scene| {
         let server = scene.workloads.spawn(&Http2 {
@@ -134,8 +139,18 @@ fn node() -> Result<()> {
 }
 
 #[test]
+fn node_over_tls() -> Result<()> {
+    chain(Http2Kind::Node, Security::Tls)
+}
+
+#[test]
 fn hypercorn_and_httpx() -> Result<()> {
     chain(Http2Kind::Python, Security::Plaintext)
+}
+
+#[test]
+fn hypercorn_and_httpx_over_tls() -> Result<()> {
+    chain(Http2Kind::Python, Security::Tls)
 }
 
 /// nghttp -> program -> program, many at once on one connection each.
@@ -180,6 +195,16 @@ fn nginx_before_http1() -> Result<()> {
             .workloads
             .spawn(&Nginx::new().http2().proxy("/", &server.url()))?;
         through(scene, &proxy, Security::Plaintext, "1.1")
+    })
+}
+
+#[test]
+fn nginx_over_tls() -> Result<()> {
+    on_scene(&[Group::Web, Group::Go, Group::Http2], |scene| {
+        let server = scene.workloads.spawn(&Go::new("go"))?;
+        let nginx = Nginx::new().http2().tls()?.proxy("/", &server.url());
+        let proxy = scene.workloads.spawn(&nginx)?;
+        through(scene, &proxy, Security::Tls, "1.1")
     })
 }
 
