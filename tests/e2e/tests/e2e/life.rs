@@ -175,7 +175,7 @@ fn restarted_under_load() -> Result<()> {
             .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
         let url = format!("{}/{}", server.url(), scene.tag);
         let load = wrk(&scene.workloads)
-            .args(["-t1", "-c8", "-d10s", "--latency", &url])
+            .args(["-t1", "-c8", "-d20s", "--latency", &url])
             .stdout(std::process::Stdio::piped())
             .spawn()?;
         for _ in 0..2 {
