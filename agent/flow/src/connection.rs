@@ -130,7 +130,7 @@ pub(crate) struct Mark {
     pub(crate) seq: Option<u32>,
     /// TLS session: length of the ciphertext that begins at `seq`.
     pub(crate) cipher_len: u32,
-    pub(crate) off_epoll: bool,
+    pub(crate) blocking: bool,
     pub(crate) work: Option<Work>,
     /// By an event-loop proxy.
     pub(crate) forwards: bool,
@@ -150,7 +150,7 @@ impl Mark {
             tgid: 0,
             seq: Some(seq),
             cipher_len,
-            off_epoll: false,
+            blocking: false,
             work: None,
             forwards: false,
         }
@@ -324,7 +324,7 @@ impl Marks {
             tgid: data.origin.tgid,
             seq: data.has(DataFlags::SEQ).then_some(data.seq),
             cipher_len: data.cipher_len,
-            off_epoll: data.off_epoll(),
+            blocking: data.blocking(),
             work: data.work,
             forwards: data.has(DataFlags::FORWARDS),
         });
@@ -345,13 +345,13 @@ impl Marks {
         marks.find(by_it).map(|mark| mark.time_ns)
     }
 
-    /// All records since the byte at `start` were moved by one thread, off any epoll set.
+    /// All records since the byte at `start` were moved by one thread, as a blocking worker does.
     pub(crate) fn blocking_since(&self, start: u64) -> bool {
         let from = self.0.iter().rposition(|mark| mark.offset <= start);
         let marks = &self.0[from.unwrap_or(0)..];
         marks
             .iter()
-            .all(|mark| mark.off_epoll && mark.tid == marks[0].tid && mark.tgid == marks[0].tgid)
+            .all(|mark| mark.blocking && mark.tid == marks[0].tid && mark.tgid == marks[0].tgid)
     }
 
     /// Nothing before `offset` will be asked for, but for its last byte.

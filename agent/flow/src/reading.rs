@@ -203,7 +203,7 @@ impl Connection {
                 .threads
                 .works_on(origin.tgid, origin.tid, self.cookie, counters);
             if data.direction == Direction::Rx && self.rx.parser.mid_message() {
-                self.exchanges.read_by(origin.tid, data.off_epoll(), state);
+                self.exchanges.read_by(origin.tid, data.blocking(), state);
             }
         }
         let half = self.half_mut(data.direction);

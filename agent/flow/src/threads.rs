@@ -17,7 +17,7 @@ pub(crate) struct Threads {
 struct Thread {
     process: Process,
     live: Option<Live>,
-    /// Had more than one request at a time, or reads from an epoll set: never again.
+    /// Had more than one request at a time, or reads as an event loop does: never again.
     disqualified: bool,
 }
 
@@ -37,7 +37,7 @@ impl Threads {
         }
     }
 
-    /// The thread has read a request whole, from a socket that stands in no epoll set.
+    /// The thread has read a request whole, as a blocking worker does.
     pub(crate) fn begin(
         &mut self,
         process: Process,

@@ -415,6 +415,24 @@ fn event_loops_are_not_linked() {
 }
 
 #[test]
+fn a_worker_that_is_faster_than_its_dispatcher() {
+    for (back_epoll, linked) in [(false, true), (true, false)] {
+        let mut world = World::new();
+        let mut front = world.connect(CURL, APP);
+        let mut back = world.connect(APP, BACK);
+        (front.1.epoll, front.1.waits) = (true, true);
+        (back.0.epoll, back.0.waits) = (back_epoll, true);
+        let spans = nested(&mut world, &mut front, &mut back);
+        let client = the(&spans, 300, Kind::Client);
+        if linked {
+            assert_child(client, the(&spans, 300, Kind::Server), Link::Thread);
+        } else {
+            assert_root(client);
+        }
+    }
+}
+
+#[test]
 fn a_thread_with_two_requests_at_once_is_never_trusted_again() {
     let mut world = World::new();
     let mut front = world.connect(CURL, APP);

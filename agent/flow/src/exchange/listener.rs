@@ -77,7 +77,7 @@ impl Listener<'_> {
             tgid: 0,
             seq: None,
             cipher_len: 0,
-            off_epoll: false,
+            blocking: false,
             work: None,
             forwards: false,
         })

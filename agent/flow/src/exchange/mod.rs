@@ -152,10 +152,10 @@ impl Exchanges {
     }
 
     /// Another thread reads more of a request, or in another way: it is no blocking worker's.
-    pub(crate) fn read_by(&mut self, tid: u32, off_epoll: bool, state: &mut State) {
+    pub(crate) fn read_by(&mut self, tid: u32, blocking: bool, state: &mut State) {
         if let Some(exchange) = self.queue.back_mut()
             && exchange.live
-            && (exchange.tid != tid || !off_epoll)
+            && (exchange.tid != tid || !blocking)
         {
             exchange.release(state);
             exchange.live = false;

@@ -273,9 +273,12 @@ impl<'a> Data<'a> {
         self.flags & flag != 0
     }
 
-    /// The socket is known to stand in no epoll set.
-    pub fn off_epoll(&self) -> bool {
-        self.has(DataFlags::EPOLL_KNOWN) && !self.has(DataFlags::EPOLL)
+    /// The call was made as a blocking worker makes it: known to be on a socket that stands in no epoll
+    /// set, or one that received and would have waited (a dispatcher that hands connections to threads
+    /// makes them blocking first and takes them out of its set when the thread may have begun).
+    pub fn blocking(&self) -> bool {
+        let waits = self.direction == Direction::Rx && !self.has(DataFlags::NONBLOCKING);
+        self.has(DataFlags::EPOLL_KNOWN) && (!self.has(DataFlags::EPOLL) || waits)
     }
 }
 

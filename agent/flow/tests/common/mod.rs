@@ -40,6 +40,8 @@ pub struct End {
     pub inode: u64,
     pub fresh: bool,
     pub epoll: bool,
+    /// Its calls wait for bytes, although it stands in an epoll set.
+    pub waits: bool,
     pub rx: u64,
     pub tx: u64,
     pub rx_seq: u32,
@@ -107,6 +109,7 @@ impl World {
             inode: cookie,
             fresh: true,
             epoll: false,
+            waits: false,
             rx: 0,
             tx: 0,
             rx_seq,
@@ -221,6 +224,10 @@ impl World {
         let mut flags = DataFlags::CALL_START | DataFlags::CALL_END | DataFlags::EPOLL_KNOWN;
         if end.epoll {
             flags |= DataFlags::EPOLL;
+        }
+        // Of a call that sends the kernel does not tell it.
+        if end.epoll && direction == Direction::Rx && !end.waits {
+            flags |= DataFlags::NONBLOCKING;
         }
         if matches!(end.ends, Ends::Inet { .. }) {
             flags |= DataFlags::SEQ;
