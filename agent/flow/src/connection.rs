@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use weft_abi::{DataFlags, Direction};
 use weft_proto::http1::{RequestParser, ResponseParser};
-use weft_proto::http2;
+use weft_proto::{fastcgi, http2};
 
 use crate::exchange::Exchanges;
 use crate::record::{Data, Ends, Open, Secure, Work};
@@ -105,6 +105,7 @@ pub(crate) enum Parser {
     Request(Box<RequestParser>),
     Response(Box<ResponseParser>),
     Frames(Box<http2::Parser>),
+    FastCgi(Box<fastcgi::Parser>),
 }
 
 #[derive(Default)]

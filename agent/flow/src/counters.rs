@@ -6,7 +6,7 @@
 //! records            = records_bad + records_data + records_open + records_close
 //!                    + records_process + records_secure + records_sends
 //! records_data       = data_taken + data_unknown_connection + data_muted + data_overlap
-//! requests           = spans_emitted + spans_open
+//! requests           = spans_emitted + spans_open + requests_without_span
 //!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
 //!                               replaced, not_drained}
 //! responses          = responses_interim + responses_paired + responses_unpaired
@@ -71,6 +71,7 @@ counters! {
     /// First bytes were recognised.
     recognised_http1: "recognised", "http1";
     recognised_http2: "recognised", "http2";
+    recognised_fastcgi: "recognised", "fastcgi";
     recognised_tls: "recognised", "tls";
     recognised_other: "recognised", "other";
     /// Began like HTTP/1 and was not.
@@ -87,6 +88,8 @@ counters! {
 
     /// Request heads.
     requests: "requests";
+    /// FastCGI: the web server's own request once more.
+    requests_without_span: "requests_without_span";
     spans_emitted: "spans_emitted";
     spans_open: "spans_open";
     dropped_sampled_out: "spans_dropped", "sampled_out";

@@ -392,6 +392,18 @@ impl Flow {
                         pieces.bytes = &first;
                         kind
                     }
+                    Recognised::FastCgi {
+                        kind,
+                        first: bytes,
+                        at,
+                    } => {
+                        counters.recognised_fastcgi += 1;
+                        connection.begin_fastcgi(kind, at);
+                        first = bytes;
+                        pieces.lost = 0;
+                        pieces.bytes = &first;
+                        kind
+                    }
                     Recognised::Http1 {
                         kind,
                         first: bytes,

@@ -3,7 +3,7 @@
 use weft_abi::{DataFlags, Direction, TAIL_BYTES};
 use weft_proto::Piece;
 use weft_proto::http1::{Interest, RequestParser, ResponseParser, Start, Wanted};
-use weft_proto::http2;
+use weft_proto::{fastcgi, http2};
 
 use crate::connection::{Carrier, Connection, Half, Muted, Parser, Stage};
 use crate::exchange::{Exchanges, Found, GoesOver, Listener, Reads};
@@ -134,6 +134,23 @@ impl Connection {
         waiting
     }
 
+    /// FastCGI was recognised at stream offset `at` of the requests' direction.
+    pub(crate) fn begin_fastcgi(&mut self, kind: Kind, at: u64) {
+        self.stage = Stage::Http(kind);
+        self.exchanges = Exchanges::without_spans();
+        for side in [Direction::Rx, Direction::Tx] {
+            let reads = reads(kind, side);
+            let half = self.half_mut(side);
+            half.sniffing = Default::default();
+            let offset = match reads {
+                Reads::Requests => Some(at),
+                // Where it stands by now shows with its next record.
+                Reads::Responses => half.expected,
+            };
+            half.parser = offset.map_or(Parser::None, |at| Parser::fastcgi(reads, at));
+        }
+    }
+
     /// The connection goes over from HTTP/1 to HTTP/2 (RFC 7540 §3.2) in the record in hand.
     pub(crate) fn go_over(
         &mut self,
@@ -206,12 +223,17 @@ impl Connection {
                 self.exchanges.read_by(origin.tid, data.blocking(), state);
             }
         }
+        let without_spans = self.exchanges.without_spans;
         let half = self.half_mut(data.direction);
         if matches!(half.parser, Parser::None) {
             let start = Start::Joined {
                 offset: data.offset,
             };
-            half.parser = Parser::new(reads(kind, data.direction), wanted, start);
+            half.parser = if without_spans {
+                Parser::fastcgi(reads(kind, data.direction), data.offset)
+            } else {
+                Parser::new(reads(kind, data.direction), wanted, start)
+            };
         }
         let frames = matches!(half.parser, Parser::Frames(_));
         if !frames && (pieces.lost > 0 || pieces.is_blank()) && !half.parser.mid_message() {
@@ -229,6 +251,7 @@ impl Connection {
                     Parser::Request(parser) => parser.feed(piece, end_of_call, listener),
                     Parser::Response(parser) => parser.feed(piece, end_of_call, listener),
                     Parser::Frames(parser) => parser.feed(piece, end_of_call, listener),
+                    Parser::FastCgi(parser) => parser.feed(piece, end_of_call, listener),
                 });
             },
         );
@@ -258,6 +281,7 @@ impl Connection {
                 Parser::Request(parser) => parser.end_of_stream(listener),
                 Parser::Response(parser) => parser.end_of_stream(listener),
                 Parser::Frames(parser) => parser.end_of_stream(listener),
+                Parser::FastCgi(parser) => parser.end_of_stream(listener),
             },
         );
         if reads(kind, direction) == Reads::Responses {
@@ -380,11 +404,19 @@ impl Parser {
         Self::Frames(Box::new(http2::Parser::new(sender, wanted, start)))
     }
 
+    fn fastcgi(reads: Reads, offset: u64) -> Self {
+        let sender = match reads {
+            Reads::Requests => fastcgi::Sender::WebServer,
+            Reads::Responses => fastcgi::Sender::Application,
+        };
+        Self::FastCgi(Box::new(fastcgi::Parser::new(sender, offset)))
+    }
+
     /// HTTP/2: where a frame begins, if that is known.
     fn boundary(&self) -> Option<u64> {
         match self {
             Self::Frames(parser) => parser.boundary(),
-            Self::None | Self::Request(_) | Self::Response(_) => None,
+            Self::None | Self::Request(_) | Self::Response(_) | Self::FastCgi(_) => None,
         }
     }
 
@@ -406,13 +438,14 @@ impl Parser {
             Self::None | Self::Frames(_) => false,
             Self::Request(parser) => parser.mid_message(),
             Self::Response(parser) => parser.mid_message(),
+            Self::FastCgi(parser) => parser.mid_message(),
         }
     }
 
     fn wants(&self) -> Option<Interest> {
         match self {
             // The kernel programs skip the payload of frames by themselves.
-            Self::None | Self::Frames(_) => None,
+            Self::None | Self::Frames(_) | Self::FastCgi(_) => None,
             Self::Request(parser) => Some(parser.wants()),
             Self::Response(parser) => Some(parser.wants()),
         }

@@ -26,6 +26,12 @@ pub(crate) enum Recognised {
         first: Vec<u8>,
         at: u64,
     },
+    /// FastCGI: the record's direction carries requests, beginning with those bytes.
+    FastCgi {
+        kind: Kind,
+        first: Vec<u8>,
+        at: u64,
+    },
     Not(Muted),
     /// Joined in the middle, and no message has begun for a while.
     Quiet,
@@ -47,7 +53,7 @@ pub(crate) fn recognise(
     let direction = data.direction;
     let sniffing = &mut connection.half_mut(direction).sniffing;
     sniffing.records += 1;
-    let begins_here = at != 0 && data.has(DataFlags::CALL_START) && is_http1(bytes);
+    let begins_here = at != 0 && data.has(DataFlags::CALL_START) && begins_message(bytes);
     if sniffing.prefix.is_empty() || sniffing.end() != at || begins_here {
         sniffing.prefix.clear();
         sniffing.at = at;
@@ -79,6 +85,7 @@ pub(crate) fn recognise(
     let muted = match verdict {
         Verdict::Http1Request => return sniffing.http1(role(Direction::Rx)),
         Verdict::Http1Response => return sniffing.http1(role(Direction::Tx)),
+        Verdict::FastCgi => return sniffing.fastcgi(role(Direction::Rx)),
         Verdict::NeedMore if can_grow => return Recognised::NotYet,
         // The client's preface, in the other direction, will tell.
         Verdict::Http2Settings if sniffing.at == 0 && first.len() < MAX_PREFIX => {
@@ -108,10 +115,10 @@ pub(crate) fn recognise(
     }
 }
 
-fn is_http1(first: &[u8]) -> bool {
+fn begins_message(first: &[u8]) -> bool {
     matches!(
         detect::sniff(first),
-        Verdict::Http1Request | Verdict::Http1Response
+        Verdict::Http1Request | Verdict::Http1Response | Verdict::FastCgi
     )
 }
 
@@ -148,6 +155,14 @@ impl Sniffing {
 
     fn http2(&mut self, kind: Kind) -> Recognised {
         Recognised::Http2 {
+            kind,
+            first: std::mem::take(&mut self.prefix),
+            at: self.at,
+        }
+    }
+
+    fn fastcgi(&mut self, kind: Kind) -> Recognised {
+        Recognised::FastCgi {
             kind,
             first: std::mem::take(&mut self.prefix),
             at: self.at,

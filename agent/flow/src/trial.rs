@@ -68,7 +68,10 @@ fn shown(data: &Data<'_>) -> Option<Shown> {
         | Verdict::Http2Preface
         | Verdict::Http2Settings => Some(Shown::Plaintext),
         Verdict::Tls => Some(Shown::Nonsense),
-        Verdict::NeedMore | Verdict::Other => is_record(data.payload).then_some(Shown::Nonsense),
+        // Nobody speaks it inside TLS.
+        Verdict::NeedMore | Verdict::Other | Verdict::FastCgi => {
+            is_record(data.payload).then_some(Shown::Nonsense)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use crate::http1::MAX_HEAD;
 use crate::http1::start_line::{RequestLine, StatusLine, trim_end};
-use crate::http2;
+use crate::{fastcgi, http2};
 
 /// What the first bytes of one direction, or of one call, are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Verdict {
     Http2Preface,
     /// A frame of HTTP/2 that a server may send first: SETTINGS (RFC 9113 §3.4), or what looks so.
     Http2Settings,
+    /// A record of FastCGI that begins a request.
+    FastCgi,
     /// A TLS record that begins a handshake: a client's or server's hello (RFC 8446 §4).
     Tls,
     /// Could become one of the above.
@@ -27,8 +29,10 @@ pub enum Verdict {
 
 /// Judges strictly: nothing is HTTP/1 before its whole start line has been seen.
 pub fn sniff(first: &[u8]) -> Verdict {
-    if let verdict @ (Verdict::Tls | Verdict::Http2Preface | Verdict::Http2Settings) =
-        sniff_fixed(first)
+    if let verdict @ (Verdict::Tls
+    | Verdict::Http2Preface
+    | Verdict::Http2Settings
+    | Verdict::FastCgi) = sniff_fixed(first)
     {
         return verdict;
     }
@@ -68,6 +72,11 @@ fn sniff_fixed(first: &[u8]) -> Verdict {
         Verdict::Http2Preface
     } else if http2::PREFACE.starts_with(first) {
         Verdict::NeedMore
+    } else if let is_fastcgi @ (None | Some(true)) = fastcgi::begins_request(first) {
+        match is_fastcgi {
+            Some(_) => Verdict::FastCgi,
+            None => Verdict::NeedMore,
+        }
     } else if may_be_settings(first) {
         if first.len() < http2::FRAME_HEADER {
             Verdict::NeedMore
@@ -112,7 +121,7 @@ mod tests {
     #[test]
     fn verdicts() {
         use Verdict::{
-            Http1Request, Http1Response, Http2Preface, Http2Settings, NeedMore, Other, Tls,
+            FastCgi, Http1Request, Http1Response, Http2Preface, Http2Settings, NeedMore, Other, Tls,
         };
 
         check(b"GET / HTTP/1.1\r\n", Http1Request);
@@ -143,6 +152,9 @@ mod tests {
         check(b"\0\0\x12\x04\0\0\0\0\0\0\x03", Http2Settings);
         check(b"\0\0\x12\x04\0\0\0\0", NeedMore);
         check(b"\0\0\x12\x04\0\0\0\0\x01", Other);
+        check(b"\x01\x01\0\x01\0\x08\0\0\0\x01", FastCgi);
+        check(b"\x01\x01\0\x01\0\x08\0", NeedMore);
+        check(b"\x01\x01\0\x01\0\x09\0", Other);
         fn check(first: &[u8], expected: Verdict) {
             assert_eq!(
                 sniff(first),

@@ -7,6 +7,7 @@ mod corpus;
 pub mod detect;
 #[cfg(any(test, feature = "fuzz"))]
 mod dice;
+pub mod fastcgi;
 pub mod grpc;
 pub mod http1;
 pub mod http2;

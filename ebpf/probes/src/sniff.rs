@@ -1,5 +1,5 @@
-//! A guess from eight bytes whether a call begins an HTTP/1 message or HTTP/2 frames. The agent's
-//! detector decides.
+//! A guess from eight bytes whether a call begins a message of HTTP/1 or FastCGI, or HTTP/2 frames. The
+//! agent's detector decides.
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
@@ -18,6 +18,10 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 /// END_STREAM, END_HEADERS, PADDED, PRIORITY.
 const HEADERS_FLAGS: u8 = 0x2d;
+
+/// Header of FastCGI's `BEGIN_REQUEST` record, but for the number of the request and the padding.
+const FASTCGI_BEGIN: u64 = u64::from_ne_bytes([1, 1, 0, 0, 0, 8, 0, 0]);
+const FASTCGI_MASK: u64 = u64::from_ne_bytes([0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0xff]);
 
 const fn word(text: [u8; 4]) -> u32 {
     u32::from_ne_bytes(text)
@@ -46,7 +50,7 @@ pub(crate) fn start(first: u64) -> Start {
         || low == word(*b"CONN")
         || low == word(*b"TRAC")
         || low == word(*b"PROP");
-    if request {
+    if request || first & FASTCGI_MASK == FASTCGI_BEGIN {
         Start::Request
     } else if first == u64::from_ne_bytes(*b"PRI * HT") {
         Start::Preface

@@ -128,6 +128,7 @@ impl Listener<'_> {
             header,
             position,
             cause,
+            has_span: !self.exchanges.without_spans,
         };
         self.state
             .with_spans(|spans, around| spans.begin(request, around))

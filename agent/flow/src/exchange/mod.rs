@@ -37,6 +37,8 @@ pub(crate) struct Exchanges {
     goes_over: bool,
     /// HTTP/2.
     streams: Option<Box<Streams>>,
+    /// FastCGI: its requests are the web server's own once more, and only carry causes on.
+    pub(crate) without_spans: bool,
     /// TLS: how the connection began.
     pub(crate) hello: Option<Arc<Hello>>,
 }
@@ -90,6 +92,13 @@ impl Exchanges {
     pub(crate) fn of_streams(from_beginning: bool) -> Self {
         Self {
             streams: Some(Box::new(Streams::new(from_beginning))),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn without_spans() -> Self {
+        Self {
+            without_spans: true,
             ..Self::default()
         }
     }

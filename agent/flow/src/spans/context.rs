@@ -146,7 +146,11 @@ impl Spans {
         link: Link,
         around: &Around<'_>,
     ) -> Context {
-        let header = self.nodes.get(child).and_then(|node| node.header.as_ref());
+        let header = self
+            .nodes
+            .get(child)
+            .filter(|node| node.has_span)
+            .and_then(|node| node.header.as_ref());
         let Some((node, context)) = self.nodes.get(parent).and_then(Node::known) else {
             return self.alone(child, around);
         };
@@ -221,6 +225,6 @@ impl Node {
                     .entry(self.process)
                     .is_some_and(Entry::is_self_instrumented)
         };
-        !self.abandoned && !skipped()
+        !self.abandoned && self.has_span && !skipped()
     }
 }

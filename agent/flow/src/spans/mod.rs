@@ -63,6 +63,8 @@ pub(crate) struct Request {
     /// The server request that this one is sent for, and how that is known: with `Link::Thread` it
     /// depends on who responds.
     pub(crate) cause: Option<(NodeKey, Link)>,
+    /// `false`: it is not reported, what hangs on it hangs on its parent.
+    pub(crate) has_span: bool,
 }
 
 /// The trace context a request carried.
@@ -90,6 +92,8 @@ struct Node {
     span: Option<Box<Span>>,
     ended: bool,
     abandoned: bool,
+    /// `false`: FastCGI.
+    has_span: bool,
     /// A logical task may still send requests for it.
     held: bool,
 }
@@ -135,6 +139,7 @@ impl Spans {
             header,
             position,
             cause,
+            has_span,
         } = request;
         around.counters.spans_open += 1;
         let (kind, process, start_ns) = (span.kind, span.process, span.start_ns);
@@ -156,6 +161,7 @@ impl Spans {
             span: Some(Box::new(span)),
             ended: false,
             abandoned: false,
+            has_span,
             held: false,
         });
         let other_end = position.and_then(|position| self.meet(key, position, around));
@@ -358,7 +364,7 @@ impl Spans {
         let Progress::Known(context) = &node.progress else {
             return;
         };
-        let reported = node.is_reported(around);
+        let (has_span, reported) = (node.has_span, node.is_reported(around));
         let Some(mut span) = node.span.take() else {
             return;
         };
@@ -377,7 +383,9 @@ impl Spans {
         let lingers = node.position.is_some() || node.held;
         let counters = &mut *around.counters;
         counters.spans_open -= 1;
-        if !reported {
+        if !has_span {
+            counters.requests_without_span += 1;
+        } else if !reported {
             counters.dropped_self_instrumented += 1;
         } else if !sampled {
             counters.dropped_sampled_out += 1;

@@ -377,7 +377,8 @@ pub fn check_equations(counters: &Counters) {
         + c.dropped_muted
         + c.dropped_unfinished
         + c.dropped_replaced
-        + c.dropped_not_drained;
+        + c.dropped_not_drained
+        + c.requests_without_span;
     assert_eq!(
         c.requests,
         c.spans_emitted + c.spans_open + dropped,

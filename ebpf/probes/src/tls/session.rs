@@ -85,6 +85,10 @@ static EMPTY: Session = unsafe { core::mem::zeroed() };
 
 /// Puts a session into the map; gives its id, 0 when there is no room.
 #[inline(never)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value it would stand on the stack"
+)]
 fn create(key: &SessionKey, call: &TlsCall, control: &Control) -> u64 {
     // SAFETY: the helpers take no argument.
     let (now, cpu) = unsafe { (bpf_ktime_get_ns(), bpf_get_smp_processor_id()) };

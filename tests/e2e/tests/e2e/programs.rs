@@ -5,7 +5,7 @@ use weft_e2e::{Kind, Scene, Span, on_scene};
 use weft_workloads::programs::{
     Apache, BusyBoxHttpd, Express, Go, Gunicorn, HttpServer, Java, Nginx, PhpFpm, Program, Puma,
 };
-use weft_workloads::{Group, Running};
+use weft_workloads::{Group, Listen, Running};
 
 /// Whether a call made while handling a request can be linked by the thread that makes it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,50 @@ fn php_fpm_behind_nginx() -> Result<()> {
         requests.check(&spans, &nginx)?;
         // FastCGI is no HTTP: between nginx and PHP there is nothing to report.
         ensure!(spans.of(&fpm.pids()).is_empty(), "spans of PHP:\n{spans}");
+        Ok(())
+    })
+}
+
+/// nginx -> FastCGI -> PHP -> a second server: what PHP calls is below nginx's request.
+#[test]
+fn calls_of_php_fpm() -> Result<()> {
+    on_scene(&[Group::Php, Group::Python, Group::Load], |scene| {
+        let second = scene.workloads.spawn(&Gunicorn::sync("second"))?;
+        let socket = format!("/scratch/{}.sock", scene.tag);
+        let listens = [None, Some(Listen::Unix(socket.into()))];
+        let mut chains = Vec::new();
+        for listen in listens {
+            let fpm = PhpFpm {
+                listen,
+                ..PhpFpm::default()
+            };
+            let fpm = scene.workloads.spawn(&fpm)?;
+            let nginx = Nginx::new().fastcgi("/", fpm.listen());
+            let nginx = scene.workloads.spawn(&nginx)?;
+            chains.push((nginx, fpm));
+        }
+        let weft = scene.weft()?.start()?;
+        let ids: Vec<String> = (0..20).map(|number| scene.id(number)).collect();
+        for (index, id) in ids.iter().enumerate() {
+            let url = chains[index % 2].0.url();
+            scene.curl(&[&format!("{url}/hop/{id}?via={}", second.url())])?;
+        }
+        let pids: Vec<_> = chains
+            .iter()
+            .map(|(nginx, fpm)| (nginx.pids(), fpm.pids()))
+            .collect();
+        let spans = scene.finish(weft)?;
+        for (index, id) in ids.iter().enumerate() {
+            let (nginx, fpm) = &pids[index % 2];
+            let spans = spans.at(&format!("/hop/{id}"));
+            let front = spans.of(nginx).servers();
+            let call = spans.of(fpm).clients();
+            let (front, call) = (front.one()?, call.one()?);
+            call.check(&[("weft.link", "thread")])?;
+            ensure!(call.is_child_of(front), "PHP's call:\n{spans}");
+            spans.of(nginx).clients().count(0)?;
+            spans.of(fpm).servers().count(0)?;
+        }
         Ok(())
     })
 }
