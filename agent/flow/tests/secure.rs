@@ -43,6 +43,23 @@ fn both_ends_by_their_ciphertext() {
 }
 
 #[test]
+fn an_event_loop_is_no_worker_inside_tls() {
+    const BACK: (u32, u32) = (400, 401);
+    for epoll in [false, true] {
+        let mut world = World::new();
+        let (_, (mut client, mut server)) = connect(&mut world, true);
+        let (mut out, mut back) = world.connect(APP, BACK);
+        server.epoll = epoll;
+        world.pass(&mut client, &mut server, &get("/front"));
+        world.exchange(&mut out, &mut back, "/back");
+        world.pass(&mut server, &mut client, OK);
+        let spans = world.settled();
+        let link = the(&spans, 300, Kind::Client).link;
+        assert_eq!(link, if epoll { Link::None } else { Link::Thread });
+    }
+}
+
+#[test]
 fn what_the_hello_says_is_told_of_each_exchange() {
     // A handshake's hello with the name of the server, cut off behind it.
     const HELLO: &[u8] = b"\x16\x03\x01\x00\x80\x01\x00\x00\x7c\x03\x03\

@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use weft_abi::{
     CloseRecord, DataFlags, DataRecord, Descent, Direction, Family, Missing, OpenFlags, OpenRecord,
-    ProcessRecord, RecordHeader, RecordKind, STREAM_BIT, SecureRecord, StreamRecord, TAIL_BYTES,
+    ProcessRecord, RecordHeader, RecordKind, SESSION_BIT, STREAM_BIT, SecureRecord, StreamRecord,
+    TAIL_BYTES,
 };
 
 use layout::Reader;
@@ -275,9 +276,11 @@ impl<'a> Data<'a> {
 
     /// The call was made as a blocking worker makes it: known to be on a socket that stands in no epoll
     /// set, or one that received and would have waited (a dispatcher that hands connections to threads
-    /// makes them blocking first and takes them out of its set when the thread may have begun).
+    /// makes them blocking first and takes them out of its set when the thread may have begun). Of a call
+    /// that sends, and of plaintext of TLS, it is not known whether it would have waited.
     pub fn blocking(&self) -> bool {
-        let waits = self.direction == Direction::Rx && !self.has(DataFlags::NONBLOCKING);
+        let known = self.direction == Direction::Rx && self.cookie & SESSION_BIT == 0;
+        let waits = known && !self.has(DataFlags::NONBLOCKING);
         self.has(DataFlags::EPOLL_KNOWN) && (!self.has(DataFlags::EPOLL) || waits)
     }
 }

@@ -225,8 +225,9 @@ impl World {
         if end.epoll {
             flags |= DataFlags::EPOLL;
         }
-        // Of a call that sends the kernel does not tell it.
-        if end.epoll && direction == Direction::Rx && !end.waits {
+        // Of a call that sends, and of TLS, the kernel does not tell it.
+        let known = direction == Direction::Rx && end.cookie & SESSION_BIT == 0;
+        if end.epoll && known && !end.waits {
             flags |= DataFlags::NONBLOCKING;
         }
         if matches!(end.ends, Ends::Inet { .. }) {
