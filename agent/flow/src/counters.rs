@@ -143,6 +143,8 @@ counters! {
     task_requests_forgotten: "task_requests_forgotten";
     /// Processes whose responses are not sent by the thread that read the request.
     processes_hand_off: "processes_hand_off";
+    /// Of them, those whose threads also call out for something else than what they answer.
+    processes_other_work: "processes_other_work";
     processes_self_instrumented: "processes_self_instrumented";
     processes_evicted: "processes_evicted";
     process_events_dropped: "process_events_dropped";

@@ -60,6 +60,11 @@ pub(crate) struct Entry {
     forwarded_contexts: u32,
     /// A response was sent by another thread than the one that read its request.
     pub(crate) hand_off: bool,
+    /// Threads that answer requests which others have read do other work as well.
+    pub(crate) other_work: bool,
+    /// The first thread that has read a request, 0: none has; and whether others have, too.
+    reader: u32,
+    pub(crate) several_read: bool,
 }
 
 /// The last records of a process may follow its exit.
@@ -196,6 +201,9 @@ impl Processes {
                 own_contexts: 0,
                 forwarded_contexts: 0,
                 hand_off: false,
+                other_work: false,
+                reader: 0,
+                several_read: false,
             },
         );
         if self.by_tgid.len() > self.cap
@@ -221,6 +229,13 @@ impl Processes {
 // === impl Entry ===
 
 impl Entry {
+    pub(crate) fn read_by(&mut self, tid: u32) {
+        if self.reader == 0 {
+            self.reader = tid;
+        }
+        self.several_read |= self.reader != tid;
+    }
+
     /// It reports spans itself. A proxy whose incoming request was lost seems to write a context
     /// of its own once in a while: what it does mostly decides. One that only asks, such as a load
     /// generator, need not report what it writes.

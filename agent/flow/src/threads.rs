@@ -1,8 +1,9 @@
 //! Which thread works on which server request, as far as it can be told from outside: blocking
-//! workers read a request, work on it alone, and send the response.
+//! workers read a request, or have it read for them, work on it alone, and send the response.
 
 use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
+use smallvec::SmallVec;
 
 use crate::counters::Counters;
 use crate::span::Process;
@@ -17,15 +18,40 @@ pub(crate) struct Threads {
 struct Thread {
     process: Process,
     live: Option<Live>,
-    /// Had more than one request at a time, or reads as an event loop does: never again.
+    /// Had more than one request at a time, or reads for others: never again.
     disqualified: bool,
+    /// What it has sent, where others read requests for it, since it has answered last.
+    calls: SmallVec<[Call; 2]>,
+}
+
+/// A request that a thread has sent and waits for.
+#[derive(Clone, Copy)]
+struct Call {
+    node: NodeKey,
+    time_ns: u64,
+    /// Its own live request then.
+    own: Option<NodeKey>,
 }
 
 #[derive(Clone, Copy)]
 struct Live {
     cookie: u64,
     node: NodeKey,
+    /// Was read as event loops do, too.
+    polled: bool,
 }
+
+/// What a thread has done for a response that it begins.
+#[derive(Default)]
+pub(crate) struct Answer {
+    /// The requests that it has sent, and whether they can be for this one.
+    pub(crate) calls: SmallVec<[(NodeKey, bool); 2]>,
+    /// It has called out before the request came, for something else.
+    pub(crate) has_other_work: bool,
+}
+
+/// Calls for one answer that are kept.
+const MAX_CALLS: usize = 256;
 
 // === impl Threads ===
 
@@ -37,19 +63,36 @@ impl Threads {
         }
     }
 
-    /// The thread has read a request whole, as a blocking worker does.
+    /// The thread has read a request whole; `polled`: not as only a blocking worker does.
     pub(crate) fn begin(
         &mut self,
         process: Process,
         tid: u32,
         cookie: u64,
         node: NodeKey,
+        polled: bool,
         counters: &mut Counters,
     ) {
         let thread = self.thread(process, tid, counters);
         match thread.live {
             Some(live) if live.cookie != cookie => thread.disqualify(counters),
-            _ => thread.live = Some(Live { cookie, node }),
+            _ => {
+                thread.live = Some(Live {
+                    cookie,
+                    node,
+                    polled,
+                });
+            }
+        }
+    }
+
+    /// It reads more of its live request as event loops do.
+    pub(crate) fn polls(&mut self, process: Process, tid: u32, node: NodeKey) {
+        if let Some(thread) = self.by_id.get_mut(&id(process.tgid, tid))
+            && let Some(live) = &mut thread.live
+            && live.node == node
+        {
+            live.polled = true;
         }
     }
 
@@ -78,16 +121,61 @@ impl Threads {
         }
     }
 
-    /// The thread has read a request in another way than a blocking worker does.
+    /// The thread reads for others.
     pub(crate) fn disqualify(&mut self, process: Process, tid: u32, counters: &mut Counters) {
         self.thread(process, tid, counters).disqualify(counters);
     }
 
-    /// The only server request this blocking worker is on.
-    pub(crate) fn live(&self, process: Process, tid: u32) -> Option<NodeKey> {
+    /// The only server request this blocking worker is on. `several`: threads read requests in that process, so that
+    /// one which polls is no event loop by that alone.
+    pub(crate) fn live(&self, process: Process, tid: u32, several: bool) -> Option<NodeKey> {
         let thread = self.by_id.get(&id(process.tgid, tid))?;
         let usable = thread.process == process && !thread.disqualified;
-        thread.live.filter(|_| usable).map(|live| live.node)
+        let live = thread
+            .live
+            .filter(|live| usable && (several || !live.polled))?;
+        Some(live.node)
+    }
+
+    /// The thread has sent a request and waits for the response: whose it is shows by what it answers next.
+    /// `false`: it will not.
+    pub(crate) fn calls(
+        &mut self,
+        process: Process,
+        tid: u32,
+        node: NodeKey,
+        time_ns: u64,
+        counters: &mut Counters,
+    ) -> bool {
+        let thread = self.thread(process, tid, counters);
+        if thread.disqualified || thread.calls.len() >= MAX_CALLS {
+            return false;
+        }
+        let own = thread.live.map(|live| live.node);
+        thread.calls.push(Call { node, time_ns, own });
+        true
+    }
+
+    /// The thread begins the response to a request that was read at `read_ns`: what it has sent since it answered
+    /// last.
+    pub(crate) fn answers(
+        &mut self,
+        process: Process,
+        tid: u32,
+        server: NodeKey,
+        read_ns: u64,
+    ) -> Answer {
+        let mut answer = Answer::default();
+        let thread = self.by_id.get_mut(&id(process.tgid, tid));
+        let Some(thread) = thread.filter(|thread| thread.process == process) else {
+            return answer;
+        };
+        for call in std::mem::take(&mut thread.calls) {
+            answer.has_other_work |= call.time_ns < read_ns;
+            let for_it = !thread.disqualified && call.own.is_none_or(|own| own == server);
+            answer.calls.push((call.node, for_it));
+        }
+        answer
     }
 
     fn thread(&mut self, process: Process, tid: u32, counters: &mut Counters) -> &mut Thread {
@@ -101,6 +189,7 @@ impl Threads {
             process,
             live: None,
             disqualified: false,
+            calls: SmallVec::new(),
         };
         let thread = self.by_id.entry(id).or_insert_with(new);
         if thread.process != process {

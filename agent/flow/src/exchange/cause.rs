@@ -7,7 +7,7 @@ use crate::connection::Mark;
 use crate::forwards::Line;
 use crate::record::Token;
 use crate::span::Link;
-use crate::spans::NodeKey;
+use crate::spans::{Cause, NodeKey};
 use crate::state::State;
 
 // === impl Listener ===
@@ -34,12 +34,13 @@ impl Listener<'_> {
     }
 
     /// The server request that the logical task works on which has sent a request.
-    fn task(&mut self, mark: &Mark) -> Option<(NodeKey, Link)> {
+    fn task(&mut self, mark: &Mark) -> Option<Cause> {
         let work = mark.work.filter(|_| self.state.config.links.task)?;
         let State {
             tasks, counters, ..
         } = &mut *self.state;
-        tasks.request(self.process, &work, mark.time_ns, counters)
+        let (server, link) = tasks.request(self.process, &work, mark.time_ns, counters)?;
+        Some(Cause::Request(server, link))
     }
 
     /// The server request that a request is sent for, and how that is known.
@@ -49,15 +50,14 @@ impl Listener<'_> {
         start: u64,
         method: &Bytes,
         target: &Bytes,
-    ) -> Option<(NodeKey, Link)> {
+    ) -> Option<Cause> {
         if mark.work.is_some() {
             return self.task(mark);
         }
         if mark.forwards {
             return self.forwarded(mark, &Line::of(method, target));
         }
-        let server = self.worker(mark, start)?;
-        Some((server, Link::Thread))
+        self.worker(mark, start)
     }
 
     /// The same on a connection that several send on.
@@ -66,7 +66,7 @@ impl Listener<'_> {
         mark: &Mark,
         stream: u32,
         line: Option<&Line>,
-    ) -> Option<(NodeKey, Link)> {
+    ) -> Option<Cause> {
         if let Some(line) = line {
             return self.forwarded(mark, line);
         }
@@ -98,7 +98,7 @@ impl Listener<'_> {
     }
 
     /// The server request that a proxy passes on.
-    fn forwarded(&mut self, mark: &Mark, line: &Line) -> Option<(NodeKey, Link)> {
+    fn forwarded(&mut self, mark: &Mark, line: &Line) -> Option<Cause> {
         let State {
             forwards,
             counters,
@@ -107,6 +107,6 @@ impl Listener<'_> {
         } = &mut *self.state;
         let server = forwards.passed_on(self.process, mark.tid, line, counters);
         let server = server.filter(|_| config.links.forward)?;
-        Some((server, Link::Forwarded))
+        Some(Cause::Request(server, Link::Forwarded))
     }
 }

@@ -9,7 +9,7 @@ use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
 use crate::forwards::Line;
 use crate::record::Ends;
 use crate::span::{Call, Http, Kind, Link, Outcome, Partial, Process, Span, Version};
-use crate::spans::{Header, NodeKey, Request};
+use crate::spans::{Cause, Header, NodeKey, Request};
 use crate::state::State;
 
 use super::{Early, Exchange, Exchanges, Reading, Reads};
@@ -104,7 +104,7 @@ impl Listener<'_> {
         &mut self,
         mut head: Head,
         mark: &Mark,
-        cause: Option<(NodeKey, Link)>,
+        cause: Option<Cause>,
     ) -> Option<NodeKey> {
         match self.kind {
             Kind::Client if is_span_export(&head.http) => self.state.exports_spans(self.process),
@@ -130,8 +130,21 @@ impl Listener<'_> {
             cause,
             has_span: !self.exchanges.without_spans,
         };
-        self.state
-            .with_spans(|spans, around| spans.begin(request, around))
+        let waits = matches!(request.cause, Some(Cause::Answered));
+        let node = self
+            .state
+            .with_spans(|spans, around| spans.begin(request, around))?;
+        if waits {
+            let (process, tid) = (self.process, mark.tid);
+            let State {
+                threads, counters, ..
+            } = &mut *self.state;
+            if !threads.calls(process, tid, node, mark.time_ns, counters) {
+                self.state
+                    .with_spans(|spans, around| spans.answered(node, None, around));
+            }
+        }
+        Some(node)
     }
 
     /// The thread that has read the whole head of a server request is on it.
@@ -140,17 +153,19 @@ impl Listener<'_> {
             threads,
             counters,
             config,
+            processes,
             ..
         } = &mut *self.state;
         if !config.links.thread || mark.tid == 0 {
             return false;
         }
-        if !self.marks.blocking_since(start) {
-            threads.disqualify(self.process, mark.tid, counters);
-            return false;
+        if let Some(entry) = processes.entry_mut(self.process) {
+            entry.read_by(mark.tid);
         }
         if alone {
-            threads.begin(self.process, mark.tid, self.cookie, node, counters);
+            let polled = !self.marks.blocking_since(start);
+            let (process, tid) = (self.process, mark.tid);
+            threads.begin(process, tid, self.cookie, node, polled, counters);
         } else {
             // Pipelined, or the end of the one before was not seen: neither is the live one.
             threads.forget(self.process, mark.tid);
@@ -158,20 +173,24 @@ impl Listener<'_> {
         alone
     }
 
-    /// The live server request of the blocking worker that has sent a request.
-    pub(super) fn worker(&self, mark: &Mark, start: u64) -> Option<NodeKey> {
-        let hand_off = self
-            .state
-            .processes
-            .entry(self.process)
-            .is_some_and(|entry| entry.hand_off);
-        let usable = self.state.config.links.thread
-            && mark.tid != 0
-            && !hand_off
-            && self.marks.blocking_since(start);
-        usable
-            .then(|| self.state.threads.live(self.process, mark.tid))
-            .flatten()
+    /// For what a blocking worker has sent a request.
+    pub(super) fn worker(&self, mark: &Mark, start: u64) -> Option<Cause> {
+        let State {
+            config,
+            processes,
+            threads,
+            ..
+        } = &*self.state;
+        if !config.links.thread || mark.tid == 0 || !self.marks.blocking_since(start) {
+            return None;
+        }
+        let entry = processes.entry(self.process);
+        let (hand_off, several) = entry.map_or((false, false), |it| (it.hand_off, it.several_read));
+        if hand_off {
+            return Some(Cause::Answered);
+        }
+        let live = threads.live(self.process, mark.tid, several)?;
+        Some(Cause::Request(live, Link::Thread))
     }
 
     fn answer(&mut self, index: usize, head: &ResponseHead, start: u64) {
@@ -189,17 +208,53 @@ impl Listener<'_> {
         if self.kind == Kind::Client || mark.tid == 0 || exchange.tid == 0 {
             return;
         }
-        if mark.tid == exchange.tid {
+        let (process, read_by) = (exchange.process, exchange.tid);
+        if mark.tid == read_by {
             self.state
                 .with_spans(|spans, around| spans.by_thread(node, around));
         } else {
             exchange.release(self.state);
             exchange.live = false;
-            let process = exchange.process;
-            self.state.hand_off(process);
+            self.state.hand_off(process, read_by);
             self.state
                 .with_spans(|spans, around| spans.not_by_thread(node, around));
         }
+        self.answered_by(mark.tid, process, node, mark.tid == read_by);
+    }
+
+    /// A thread begins the response: what it has sent since the request came, if it waited for each, was for
+    /// that.
+    fn answered_by(&mut self, tid: u32, process: Process, node: NodeKey, has_read: bool) {
+        let State {
+            threads,
+            processes,
+            spans,
+            counters,
+            ..
+        } = &mut *self.state;
+        let Some(read_ns) = spans.span_mut(node).map(|span| span.start_ns) else {
+            return;
+        };
+        let answer = threads.answers(process, tid, node, read_ns);
+        let Some(entry) = processes.entry_mut(process) else {
+            return;
+        };
+        if answer.has_other_work && !entry.other_work {
+            entry.other_work = true;
+            counters.processes_other_work += 1;
+        }
+        let trusted = !entry.other_work;
+        let link = if has_read {
+            Link::Thread
+        } else {
+            Link::HandOff
+        };
+        self.state.with_spans(|spans, around| {
+            for (call, for_it) in answer.calls {
+                let server = (for_it && trusted).then_some((node, link));
+                spans.answered(call, server, around);
+            }
+        });
     }
 
     /// Their responses were lost.

@@ -69,6 +69,7 @@ impl Spans {
                     }
                     self.attach(next, server, Link::Thread, around);
                 }
+                Progress::AwaitsAnswer => self.settle_alone(next, around),
                 Progress::AwaitsParent(parent) => next = parent,
             }
         }

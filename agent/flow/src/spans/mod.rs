@@ -5,6 +5,8 @@
 //!   AwaitsWire ──────────────────────────────┐
 //!                response by the same thread │    parent has its context
 //!   AwaitsThread ────────────────────────────┼─▶ AwaitsParent ─▶ context
+//!                 any response by the thread │
+//!   AwaitsAnswer ────────────────────────────┤
 //!                                            └──────────────────▶ (header or none)
 //! ```
 //! A span leaves when it has ended and has its context. Contexts are handed down as soon as they
@@ -60,11 +62,18 @@ pub(crate) struct Request {
     pub(crate) span: Span,
     pub(crate) header: Option<Header>,
     pub(crate) position: Option<Position>,
-    /// The server request that this one is sent for, and how that is known: with `Link::Thread` it
-    /// depends on who responds.
-    pub(crate) cause: Option<(NodeKey, Link)>,
+    pub(crate) cause: Option<Cause>,
     /// `false`: it is not reported, what hangs on it hangs on its parent.
     pub(crate) has_span: bool,
+}
+
+/// What a request is sent for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause {
+    /// The server request, and how that is known: with `Link::Thread` it depends on who responds.
+    Request(NodeKey, Link),
+    /// What the thread that has sent it answers next.
+    Answered,
 }
 
 /// The trace context a request carried.
@@ -101,6 +110,7 @@ struct Node {
 enum Progress {
     AwaitsWire,
     AwaitsThread(NodeKey),
+    AwaitsAnswer,
     AwaitsParent(NodeKey),
     Known(Context),
 }
@@ -178,15 +188,18 @@ impl Spans {
                 }
             }
             Kind::Client => {
-                match cause.filter(|(server, _)| self.nodes.contains_key(*server)) {
-                    Some((server, Link::Thread)) if !self.nodes[key].has_own_header() => {
-                        self.nodes[key].progress = Progress::AwaitsThread(server);
-                        self.nodes[server].thread_children.push(key);
+                match cause.filter(|_| !self.nodes[key].has_own_header()) {
+                    Some(Cause::Request(server, Link::Thread)) => {
+                        if let Some(node) = self.nodes.get_mut(server) {
+                            node.thread_children.push(key);
+                            self.nodes[key].progress = Progress::AwaitsThread(server);
+                        } else {
+                            self.settle_alone(key, around);
+                        }
                     }
-                    Some((server, link)) if !self.nodes[key].has_own_header() => {
-                        self.attach(key, server, link, around);
-                    }
-                    _ => self.settle_alone(key, around),
+                    Some(Cause::Request(server, link)) => self.attach(key, server, link, around),
+                    Some(Cause::Answered) => self.nodes[key].progress = Progress::AwaitsAnswer,
+                    None => self.settle_alone(key, around),
                 }
                 if let Some(server) = other_end {
                     self.unlist(server);
@@ -262,6 +275,23 @@ impl Spans {
     pub(crate) fn not_by_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {
         for child in self.take_thread_children(server) {
             self.settle_alone(child, around);
+        }
+    }
+
+    /// The thread that has sent a request answers another one: this was sent for that, or for none.
+    pub(crate) fn answered(
+        &mut self,
+        key: NodeKey,
+        server: Option<(NodeKey, Link)>,
+        around: &mut Around<'_>,
+    ) {
+        let awaits = |node: &Node| matches!(node.progress, Progress::AwaitsAnswer);
+        if !self.nodes.get(key).is_some_and(awaits) {
+            return;
+        }
+        match server {
+            Some((server, link)) => self.attach(key, server, link, around),
+            None => self.settle_alone(key, around),
         }
     }
 
