@@ -65,6 +65,8 @@ pub(crate) struct Entry {
     /// The first thread that has read a request, 0: none has; and whether others have, too.
     reader: u32,
     pub(crate) several_read: bool,
+    /// One of them did so as event loops do.
+    pub(crate) polls: bool,
 }
 
 /// The last records of a process may follow its exit.
@@ -204,6 +206,7 @@ impl Processes {
                 other_work: false,
                 reader: 0,
                 several_read: false,
+                polls: false,
             },
         );
         if self.by_tgid.len() > self.cap
@@ -229,7 +232,8 @@ impl Processes {
 // === impl Entry ===
 
 impl Entry {
-    pub(crate) fn read_by(&mut self, tid: u32) {
+    pub(crate) fn read_by(&mut self, tid: u32, polled: bool) {
+        self.polls |= polled;
         if self.reader == 0 {
             self.reader = tid;
         }

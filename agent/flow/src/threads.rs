@@ -137,6 +137,12 @@ impl Threads {
         Some(live.node)
     }
 
+    /// Whether the thread has read a request that is not answered.
+    pub(crate) fn reads(&self, process: Process, tid: u32) -> bool {
+        let thread = self.by_id.get(&id(process.tgid, tid));
+        thread.is_some_and(|it| it.process == process && it.live.is_some())
+    }
+
     /// The thread has sent a request and waits for the response: whose it is shows by what it answers next.
     /// `false`: it will not.
     pub(crate) fn calls(

@@ -443,15 +443,19 @@ const WORKER: u32 = 302;
 const OTHER: u32 = 303;
 
 impl Pool {
+    /// Whose first request shows that it is one.
     fn new() -> Self {
+        let mut pool = Self::unknown();
+        let mut first = pool.read(READER);
+        pool.answer(WORKER, &mut first);
+        pool.world.settled();
+        assert_eq!(pool.world.flow.counters().processes_hand_off, 1);
+        pool
+    }
+
+    fn unknown() -> Self {
         let mut world = World::new();
-        let mut first = world.connect(CURL, APP);
         let back = world.connect(APP, BACK);
-        world.pass(&mut first.0, &mut first.1, &get("/first"));
-        first.1.tid = WORKER;
-        world.pass(&mut first.1, &mut first.0, OK);
-        world.settled();
-        assert_eq!(world.flow.counters().processes_hand_off, 1);
         Self { world, back }
     }
 
@@ -512,6 +516,19 @@ fn a_worker_for_which_others_read() {
     pool.answer(WORKER, &mut own);
     let handed = |number| Some((number, Link::HandOff));
     pool.check(&[handed(0), handed(1), handed(1), Some((2, Link::Thread))]);
+}
+
+#[test]
+fn the_first_request_that_a_loop_reads_for_a_worker() {
+    for epoll in [true, false] {
+        let mut pool = Pool::unknown();
+        let mut front = pool.world.connect(CURL, APP);
+        front.1.epoll = epoll;
+        pool.world.pass(&mut front.0, &mut front.1, &get("/front"));
+        pool.call(WORKER);
+        pool.answer(WORKER, &mut front);
+        pool.check(&[epoll.then_some((0, Link::HandOff))]);
+    }
 }
 
 #[test]

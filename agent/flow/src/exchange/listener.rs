@@ -159,11 +159,11 @@ impl Listener<'_> {
         if !config.links.thread || mark.tid == 0 {
             return false;
         }
+        let polled = !self.marks.blocking_since(start);
         if let Some(entry) = processes.entry_mut(self.process) {
-            entry.read_by(mark.tid);
+            entry.read_by(mark.tid, polled);
         }
         if alone {
-            let polled = !self.marks.blocking_since(start);
             let (process, tid) = (self.process, mark.tid);
             threads.begin(process, tid, self.cookie, node, polled, counters);
         } else {
@@ -184,13 +184,14 @@ impl Listener<'_> {
         if !config.links.thread || mark.tid == 0 || !self.marks.blocking_since(start) {
             return None;
         }
-        let entry = processes.entry(self.process);
-        let (hand_off, several) = entry.map_or((false, false), |it| (it.hand_off, it.several_read));
-        if hand_off {
-            return Some(Cause::Answered);
+        let entry = processes.entry(self.process)?;
+        let live = threads.live(self.process, mark.tid, entry.several_read);
+        if let (Some(live), false) = (live, entry.hand_off) {
+            return Some(Cause::Request(live, Link::Thread));
         }
-        let live = threads.live(self.process, mark.tid, several)?;
-        Some(Cause::Request(live, Link::Thread))
+        let reads = threads.reads(self.process, mark.tid);
+        let others_read = entry.hand_off || (entry.polls && !reads);
+        (others_read && !entry.other_work).then_some(Cause::Answered)
     }
 
     fn answer(&mut self, index: usize, head: &ResponseHead, start: u64) {

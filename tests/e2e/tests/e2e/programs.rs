@@ -11,7 +11,7 @@ use weft_workloads::{Group, Listen, Running};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Handling {
     BlockingWorker,
-    /// One thread may read the request and another handle it: a link is there or left out, never wrong.
+    /// One thread may read the request and another handle it and answer.
     Pool,
     EventLoop,
     /// The runtime tells for which task the call is made.
@@ -191,13 +191,13 @@ fn application(group: Group, program: &dyn Program, handling: Handling) -> Resul
                         "the call is not below the request:\n{spans}"
                     );
                 }
-                Handling::Pool if client.link() == "thread" => {
+                Handling::Pool => {
                     ensure!(
-                        client.is_child_of(server),
-                        "the call is below another request:\n{spans}"
+                        matches!(client.link(), "thread" | "hand-off") && client.is_child_of(server),
+                        "the call is not below the request:\n{spans}"
                     );
                 }
-                Handling::Pool | Handling::EventLoop => {
+                Handling::EventLoop => {
                     client.check(&[("weft.link", "none")])?;
                     ensure!(client.parent.is_none(), "a guessed parent:\n{spans}");
                 }
