@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     pub(crate) last_ns: u64,
     /// Stands in the queue of idle checks.
     pub(crate) timed: bool,
+    /// Has streams that are answered and wait for the end of their request.
+    pub(crate) closing: bool,
     /// Of a TLS session that has shown nothing yet.
     pub(crate) trial: Option<Trial>,
 }
@@ -177,6 +179,7 @@ impl Connection {
             malformed: 0,
             last_ns: open.origin.time_ns,
             timed: false,
+            closing: false,
             trial: None,
         }
     }
@@ -197,6 +200,7 @@ impl Connection {
             malformed: 0,
             last_ns: secure.origin.time_ns,
             timed: false,
+            closing: false,
             trial: Trial::of(secure.library),
         }
     }

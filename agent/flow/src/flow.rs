@@ -17,7 +17,7 @@ use crate::processes::ProcessEvent;
 use crate::reading::Pieces;
 use crate::recognise::{Recognised, recognise};
 use crate::record::{Close, Data, Ends, Open, Origin, Record, RecordError};
-use crate::span::{Outcome, Span};
+use crate::span::{Kind, Outcome, Span};
 use crate::state::State;
 
 /// Records in, spans out; the same records, configuration and seed give the same spans.
@@ -29,6 +29,8 @@ pub struct Flow {
     hints: Hints,
     /// Connections on which an exchange has begun since the last tick: most will be over by then.
     begun: Vec<u64>,
+    /// HTTP/2: connections with streams that are answered and wait for the end of their request.
+    closing: Vec<u64>,
     /// Connections with open exchanges, by the time they are looked at again.
     idle: VecDeque<(u64, u64)>,
     /// Inodes of the unix sockets that were there before the first record.
@@ -49,6 +51,7 @@ impl Flow {
             state: State::new(config, seed),
             hints: Hints::default(),
             begun: Vec::new(),
+            closing: Vec::new(),
             idle: VecDeque::new(),
             old_inodes: foldhash::HashSet::default(),
             own: VecDeque::new(),
@@ -106,6 +109,7 @@ impl Flow {
             .with_spans(|spans, around| spans.tick(now_ns, around));
         self.state.processes.tick(now_ns);
         self.state.tick_tasks(now_ns);
+        self.end_answered_streams(now_ns);
         let idle_ns = self.state.config.limits.idle_ns;
         for cookie in self.begun.drain(..) {
             if let Some(connection) = self.connections.get_mut(&cookie) {
@@ -142,7 +146,19 @@ impl Flow {
     /// Nothing more comes: spans that have ended leave, the others are dropped.
     pub fn finish(&mut self, now_ns: u64) {
         self.tick(now_ns);
+        self.end_answered_streams(u64::MAX);
         self.state.with_spans(super::spans::Spans::finish);
+    }
+
+    fn end_answered_streams(&mut self, now_ns: u64) {
+        self.closing.retain(|cookie| {
+            let Some(connection) = self.connections.get_mut(cookie) else {
+                return false;
+            };
+            let exchanges = &mut connection.exchanges;
+            connection.closing = exchanges.end_answered_streams(now_ns, &mut self.state);
+            connection.closing
+        });
     }
 
     pub fn drain_spans(&mut self, each: impl FnMut(Box<Span>)) {
@@ -301,6 +317,9 @@ impl Flow {
         let now_ns = close.origin.time_ns;
         connection.last_ns = now_ns;
         if let Stage::Http(kind) = connection.stage {
+            if kind == Kind::Client && close.direction == Direction::Tx && !close.last {
+                connection.exchanges.give_up();
+            }
             let both = [Direction::Tx, Direction::Rx];
             let directions = both
                 .into_iter()
@@ -326,6 +345,7 @@ impl Flow {
             wanted,
             hints,
             begun,
+            closing,
             ..
         } = self;
         let counters = &mut state.counters;
@@ -435,6 +455,10 @@ impl Flow {
             .or((connection.malformed >= MAX_MALFORMED).then_some(Muted::Malformed));
         if let Some(why) = mute {
             return self.mute(data.cookie, why);
+        }
+        if found.closing && !connection.closing {
+            connection.closing = true;
+            closing.push(data.cookie);
         }
         if !connection.timed && !connection.exchanges.is_empty() {
             connection.timed = true;

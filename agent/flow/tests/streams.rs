@@ -257,6 +257,93 @@ fn joined_in_the_middle() {
     assert!(stages.all(|stage| stage == 0 || stage == Stage::Frames as u32));
 }
 
+/// Between programs that have talked before.
+fn old(world: &mut World) -> (End, End) {
+    let (mut client, mut server) = world.sockets(CLIENT, SERVER);
+    for end in [&mut client, &mut server] {
+        end.fresh = false;
+        (end.rx, end.tx) = (5_000, 5_000);
+        let end = end.clone();
+        world.open(&end);
+    }
+    for stream in [31, 33] {
+        world.pass(&mut client, &mut server, &h2::get(stream, "/first"));
+        world.pass(&mut server, &mut client, &h2::ok(stream));
+    }
+    world.settled();
+    (client, server)
+}
+
+#[test]
+fn a_post_that_may_be_a_call() {
+    const GRPC: (&str, &str) = ("content-type", "application/grpc");
+    let ok = (":status", "200");
+    let json = ("content-type", "application/json");
+    check(&[&[ok]], false, true);
+    check(&[&[ok, json]], false, false);
+    check(&[&[(":status", "502"), json]], false, true);
+    check(&[&[ok, GRPC]], true, false);
+    check(&[&[ok], &[("grpc-status", "0")]], true, false);
+    fn check(answer: &[&[(&str, &str)]], call: bool, partial: bool) {
+        let mut world = World::new();
+        let (mut client, mut server) = old(&mut world);
+        let mut ask = h2::post_with_unknown_type(35, "/shop.Cart/Add");
+        ask.extend(h2::message(35, END_STREAM));
+        world.pass(&mut client, &mut server, &ask);
+        let blocks = answer.iter().enumerate().map(|(number, fields)| {
+            let last = number + 1 == answer.len();
+            h2::headers(35, if last { END_STREAM } else { 0 }, fields)
+        });
+        let answered: Vec<u8> = blocks.flatten().collect();
+        world.pass(&mut server, &mut client, &answered);
+        let spans = world.settled();
+        assert_eq!(spans.len(), 2);
+        for span in spans {
+            let found = (span.exchange.call.is_some(), span.partial.request_head);
+            assert_eq!(found, (call, partial), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_request_may_be_seen_after_the_response() {
+    let mut talk = Talk::new();
+    let Talk { world, client, .. } = &mut talk;
+    let [early, late] = [1, 3].map(|stream| {
+        let call = h2::call(stream, &[]);
+        let head = call.len() - h2::message(stream, END_STREAM).len();
+        world.send(client, &call[..head]);
+        world.receive(client, &h2::trailers(stream, "0"));
+        call[head..].to_vec()
+    });
+    world.send(client, &early);
+    let first = world.drain();
+    let count = |spans: &[Span]| the(spans, CLIENT.0, Kind::Client).exchange.call.clone();
+    assert_eq!(count(&first).unwrap().requests, Some(1));
+    let second = world.settled();
+    assert_eq!(count(&second).unwrap().requests, None);
+    world.send(client, &late);
+    assert!(world.settled().is_empty());
+}
+
+#[test]
+fn a_client_that_closes_the_connection_gives_its_calls_up() {
+    let mut talk = Talk::new();
+    talk.ask(&h2::call(1, &[]));
+    talk.ask(&h2::get(3, "/page"));
+    let client = talk.client.clone();
+    talk.world.give_up(&client);
+    talk.world.close(&client);
+    let spans = talk.spans();
+    let outcome = |path| of(&spans, Kind::Client, path).outcome;
+    let given_up = Outcome::Reset {
+        by: Kind::Client,
+        code: None,
+    };
+    assert_eq!(outcome("/shop.Cart/Add"), given_up);
+    assert_eq!(outcome("/page"), Outcome::ConnectionClosed);
+}
+
 #[test]
 fn what_was_not_seen_to_end_is_not_said_to_have_failed() {
     let mut world = World::new();

@@ -89,7 +89,7 @@ fn code(span: &Span, call: &Call) -> Option<u32> {
         return call.status;
     }
     match (span.outcome, span.exchange.status) {
-        (Outcome::Reset { by, code }, _) => Some(of_reset(span, call, by, code)),
+        (Outcome::Reset { by, code }, _) => of_reset(span, call, by, code),
         (Outcome::ConnectionClosed, _) => Some(match span.kind {
             Kind::Server => code::CANCELLED,
             Kind::Client => code::UNAVAILABLE,
@@ -99,15 +99,17 @@ fn code(span: &Span, call: &Call) -> Option<u32> {
     }
 }
 
-fn of_reset(span: &Span, call: &Call, by: Kind, reset: Option<u32>) -> u32 {
-    match reset.unwrap_or(reset::CANCEL) {
+/// `None`: it was given up, and whether for its time limit is not known.
+fn of_reset(span: &Span, call: &Call, by: Kind, reset: Option<u32>) -> Option<u32> {
+    Some(match reset.unwrap_or(reset::CANCEL) {
+        reset::CANCEL if call.timeout_ns.is_none() && span.partial.request_head => return None,
         reset::CANCEL if by == Kind::Client && is_late(span, call) => code::DEADLINE_EXCEEDED,
         reset::CANCEL => code::CANCELLED,
         reset::REFUSED_STREAM => code::UNAVAILABLE,
         reset::ENHANCE_YOUR_CALM => code::RESOURCE_EXHAUSTED,
         reset::INADEQUATE_SECURITY => code::PERMISSION_DENIED,
         _ => code::INTERNAL,
-    }
+    })
 }
 
 /// The deadline was set before the request was sent, and what is sent of it is rounded up (to a hundredth by gRPC's C++ core).

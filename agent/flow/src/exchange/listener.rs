@@ -38,6 +38,8 @@ pub(crate) struct Found {
     /// HTTP/2: a request was seen, so that frames are in step.
     pub(crate) in_step: bool,
     pub(crate) mute: Option<Muted>,
+    /// HTTP/2: a stream is answered and waits for the end of its request.
+    pub(crate) closing: bool,
     /// Offset up to which everything is read.
     pub(crate) read_to: Option<u64>,
     pub(crate) goes_over: Option<GoesOver>,

@@ -2,6 +2,7 @@
 
 mod cause;
 mod listener;
+mod stream;
 mod streams;
 
 use std::collections::VecDeque;
@@ -138,6 +139,19 @@ impl Exchanges {
         while let Some(exchange) = self.queue.pop_front() {
             exchange.end(end_ns, outcome, state);
         }
+    }
+
+    /// HTTP/2: the client closes the connection, and the server has not.
+    pub(crate) fn give_up(&mut self) {
+        if let Some(streams) = &mut self.streams {
+            streams.give_up();
+        }
+    }
+
+    /// Streams that are answered end when the rest of their request had time to be seen. True: some still have.
+    pub(crate) fn end_answered_streams(&mut self, now_ns: u64, state: &mut State) -> bool {
+        let streams = self.streams.as_mut();
+        streams.is_some_and(|streams| streams.end_answered(now_ns, state))
     }
 
     /// Streams that have been open for too long are reported as they stand.

@@ -1,21 +1,21 @@
 //! Requests and responses of an HTTP/2 connection, paired by stream.
 //!
 //! ```text
-//!                request's fields                 response's last frame, RST_STREAM
-//!   (nothing) ───────────────────▶ asked ─────────────────────────────────────────▶ over
-//!       └── response's fields ──▶ early ── request's fields ──▶ as far as the response has come
+//!                request's fields         response's last frame             request's last frame,
+//!   (nothing) ───────────────────▶ asked ─────────────────────────▶ over ──────────────────────▶ gone
+//!       └── response's fields ──▶ early ── request's fields ──▶ as far   a little later, RST_STREAM
+//!                                                               as the response has come
 //! ```
 
 use foldhash::HashMap;
 use weft_proto::Piece;
-use weft_proto::grpc::{self, Messages};
 use weft_proto::http2::{Block, Conversation, Ends, Malformed};
-use weft_proto::trace_context::{TraceParent, trace_state};
 
 use super::listener::Head;
+use super::stream::{Asked, Payload, Stream, Unsure, is_answer};
 use super::{Listener, Reads};
 use crate::forwards::Line;
-use crate::span::{Call, Http, Kind, Outcome, REFUSED_STREAM, Span, Version};
+use crate::span::{Kind, Outcome, REFUSED_STREAM};
 use crate::spans::{NodeKey, Reason};
 use crate::state::State;
 
@@ -28,46 +28,16 @@ pub(super) struct Streams {
     early: usize,
     /// Frames of responses may pass unseen at present.
     responses_lost: bool,
-}
-
-#[derive(Default)]
-struct Stream {
-    asked: Option<Asked>,
-    /// A final response head was seen.
-    answered: bool,
-    status: Option<u16>,
-    grpc_status: Option<u32>,
-    /// Bytes of the response's fields are missing, or what they refer to.
-    partial: bool,
-    /// Frames of the response may have passed unseen.
-    lost: bool,
-    response: Payload,
-    /// Only of a stream whose request was not seen yet.
-    over: Option<(u64, Outcome)>,
-}
-
-struct Asked {
-    /// `None`: there are too many, or it was reported already.
-    node: Option<NodeKey>,
-    start_ns: u64,
-    request: Payload,
-    call: bool,
-}
-
-/// What one end has sent on a stream.
-#[derive(Clone, Copy, Default)]
-struct Payload {
-    bytes: u64,
-    /// Some may have passed unseen.
-    incomplete: bool,
-    /// Its last frame was seen.
-    ended: bool,
-    messages: Messages,
+    /// The client has closed the connection before the server did.
+    given_up: bool,
 }
 
 /// Responses whose requests have not been seen; another thread may read one before the thread that
 /// sent the request is back from its call.
 const MAX_EARLY: usize = 64;
+/// A thread may be back so much later from the call that ends a request than another from the one that
+/// reads the response.
+const LATE_END_NS: u64 = 20_000_000;
 /// Streams of one connection that are followed; peers allow each other some hundreds.
 const MAX_STREAMS: usize = 4096;
 
@@ -78,9 +48,7 @@ impl Conversation for Listener<'_> {
         match self.reads {
             Reads::Requests => {
                 self.request_fields(stream, block, ends, start);
-                if let Some(payload) = self.sent(stream).filter(|_| ends == Ends::Stream) {
-                    payload.ended = true;
-                }
+                self.request_ends(stream, ends);
             }
             Reads::Responses => {
                 self.responses_in_step();
@@ -102,12 +70,14 @@ impl Conversation for Listener<'_> {
         if let Some(payload) = self.sent(stream) {
             payload.bytes += bytes.unwrap_or(0);
             payload.incomplete |= bytes.is_none();
-            payload.ended |= ends == Ends::Stream;
         }
-        if self.reads == Reads::Responses {
-            self.responses_in_step();
-            if ends == Ends::Stream {
-                self.over(stream, end, Outcome::Complete);
+        match self.reads {
+            Reads::Requests => self.request_ends(stream, ends),
+            Reads::Responses => {
+                self.responses_in_step();
+                if ends == Ends::Stream {
+                    self.over(stream, end, Outcome::Complete);
+                }
             }
         }
     }
@@ -182,6 +152,15 @@ impl Listener<'_> {
         }
     }
 
+    fn request_ends(&mut self, stream: u32, ends: Ends) {
+        if let (Ends::Stream, Some(payload)) = (ends, self.sent(stream)) {
+            payload.ended = true;
+            if let Some(streams) = &mut self.exchanges.streams {
+                streams.end_if_over(stream, self.state);
+            }
+        }
+    }
+
     fn sent(&mut self, stream: u32) -> Option<&mut Payload> {
         let stream = self.exchanges.streams.as_mut()?.open.get_mut(&stream)?;
         match self.reads {
@@ -209,6 +188,7 @@ impl Listener<'_> {
         self.exchanges.seen += 1;
         let full = streams.open.len() >= MAX_STREAMS;
         let mark = self.mark(start);
+        let unsure = Unsure::of(&block);
         let head = Head::of_stream(stream, block, start);
         let call = head.http.call.is_some();
         let node = if full {
@@ -233,19 +213,12 @@ impl Listener<'_> {
             }
             node
         };
-        let Some(streams) = self.exchanges.streams.as_mut().filter(|_| node.is_some()) else {
+        let (Some(streams), Some(node)) = (&mut self.exchanges.streams, node) else {
             return;
         };
         let mut state = early.unwrap_or_default();
-        state.asked = Some(Asked {
-            node,
-            start_ns: mark.time_ns,
-            request: Payload {
-                ended: ends == Ends::Stream,
-                ..Payload::default()
-            },
-            call,
-        });
+        let asked = Asked::new(node, mark.time_ns, ends == Ends::Stream);
+        state.asked = Some(asked.with(unsure, call));
         if streams.responses_lost {
             state.lost = true;
             state.response.incomplete = true;
@@ -254,12 +227,9 @@ impl Listener<'_> {
             self.state.counters.responses_unpaired -= 1;
             self.state.counters.responses_paired += 1;
         }
-        match state.over {
-            Some((end_ns, outcome)) => state.over(end_ns, outcome, self.state),
-            None => {
-                streams.open.insert(stream, state);
-            }
-        }
+        self.found.closing |= state.over.is_some();
+        streams.open.insert(stream, state);
+        streams.end_if_over(stream, self.state);
     }
 
     fn response_fields(&mut self, stream: u32, block: &Block) {
@@ -282,8 +252,6 @@ impl Listener<'_> {
             return;
         };
         if !state.answered {
-            state.answered = true;
-            state.status = block.status;
             counters.responses += 1;
             *if state.asked.is_some() {
                 &mut counters.responses_paired
@@ -291,8 +259,7 @@ impl Listener<'_> {
                 &mut counters.responses_unpaired
             } += 1;
         }
-        state.partial |= block.partial || block.unknown > 0 && state.lacks();
-        state.grpc_status = block.grpc_status.or(state.grpc_status);
+        state.respond(block);
     }
 
     fn over(&mut self, stream: u32, end: u64, outcome: Outcome) {
@@ -301,14 +268,19 @@ impl Listener<'_> {
         let Some(streams) = &mut self.exchanges.streams else {
             return;
         };
-        match streams.open.get_mut(&stream) {
-            Some(state) if state.asked.is_none() => state.over = Some((end_ns, outcome)),
-            Some(_) => {
-                if let Some(state) = streams.open.remove(&stream) {
-                    state.over(end_ns, outcome, self.state);
-                }
-            }
-            None => {}
+        let Some(state) = streams.open.get_mut(&stream) else {
+            return;
+        };
+        let was_over = state.over.is_some();
+        state.over.get_or_insert((end_ns, outcome));
+        let waits = is_answer(outcome) && !was_over && !state.is_asked();
+        if state.asked.is_none() {
+            return;
+        }
+        if waits {
+            self.found.closing = true;
+        } else {
+            streams.take_over(stream, self.state);
         }
     }
 }
@@ -327,21 +299,9 @@ impl Streams {
     /// A request that came as HTTP/1 is answered on stream 1 (RFC 7540 §3.2).
     pub(super) fn go_on_with(&mut self, node: Option<NodeKey>, start_ns: u64) {
         self.highest = 1;
-        if node.is_some() {
-            let asked = Some(Asked {
-                node,
-                start_ns,
-                request: Payload {
-                    ended: true,
-                    ..Payload::default()
-                },
-                call: false,
-            });
-            let stream = Stream {
-                asked,
-                ..Stream::default()
-            };
-            self.open.insert(1, stream);
+        if let Some(node) = node {
+            let asked = Asked::new(node, start_ns, true);
+            self.open.insert(1, Stream::asked(asked));
         }
     }
 
@@ -364,21 +324,71 @@ impl Streams {
             outcome
         };
         for (_, stream) in self.open.drain() {
-            let outcome = if stream.lost {
-                Outcome::Complete
-            } else {
-                outcome
+            let outcome = match outcome {
+                _ if stream.lost => Outcome::Complete,
+                Outcome::ConnectionClosed if self.given_up && stream.is_call() => Outcome::Reset {
+                    by: Kind::Client,
+                    code: None,
+                },
+                outcome => outcome,
             };
-            stream.over(end_ns, outcome, state);
+            stream.end_over(end_ns, outcome, state);
         }
         self.early = 0;
+    }
+
+    /// The client closes the connection, and the server has not.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = true;
+    }
+
+    /// Those whose response is complete end with what was seen of the request, when the rest had its time.
+    /// True: some still have.
+    pub(super) fn end_answered(&mut self, now_ns: u64, state: &mut State) -> bool {
+        let mut wait = false;
+        let over: Vec<u32> = self
+            .open
+            .iter()
+            .filter(|(_, stream)| stream.asked.is_some())
+            .filter_map(|(number, stream)| {
+                let (end_ns, _) = stream.over?;
+                let due = now_ns.saturating_sub(end_ns) >= LATE_END_NS;
+                wait |= !due;
+                due.then_some(*number)
+            })
+            .collect();
+        for stream in over {
+            self.take_over(stream, state);
+        }
+        wait
+    }
+
+    fn end_if_over(&mut self, stream: u32, state: &mut State) {
+        let open = self.open.get(&stream);
+        let whole = |stream: &&Stream| {
+            stream.over.is_some_and(|(_, outcome)| !is_answer(outcome)) || stream.is_asked()
+        };
+        if open
+            .filter(whole)
+            .is_some_and(|stream| stream.over.is_some())
+        {
+            self.take_over(stream, state);
+        }
+    }
+
+    fn take_over(&mut self, stream: u32, state: &mut State) {
+        if let Some(stream) = self.open.remove(&stream)
+            && let Some((end_ns, outcome)) = stream.over
+        {
+            stream.end_over(end_ns, outcome, state);
+        }
     }
 
     /// Their spans leave with what is known, and nothing more is told of them.
     pub(super) fn report_long(&mut self, now_ns: u64, state: &mut State) {
         let limit_ns = state.config.limits.long_stream_ns;
         for stream in self.open.values_mut() {
-            let Some(asked) = &mut stream.asked else {
+            let Some(asked) = stream.asked.as_mut().filter(|_| stream.over.is_none()) else {
                 continue;
             };
             if now_ns.saturating_sub(asked.start_ns) < limit_ns {
@@ -428,104 +438,6 @@ impl Streams {
                 .retain(|&other, state| state.asked.is_some() || other >= stream);
             let asked = self.open.values().filter(|state| state.asked.is_some());
             self.early = self.open.len() - asked.count();
-        }
-    }
-}
-
-// === impl Stream ===
-
-impl Stream {
-    /// Something of the response's fields is not known yet.
-    fn lacks(&self) -> bool {
-        let call = self.asked.as_ref().is_some_and(|asked| asked.call);
-        self.status.is_none() || call && self.grpc_status.is_none()
-    }
-
-    fn over(&self, end_ns: u64, outcome: Outcome, state: &mut State) {
-        if let Some(node) = self.asked.as_ref().and_then(|asked| asked.node) {
-            self.end(node, end_ns, outcome, state);
-        }
-    }
-
-    fn end(&self, node: NodeKey, end_ns: u64, outcome: Outcome, state: &mut State) {
-        if let (Some(span), Some(asked)) = (state.spans.span_mut(node), &self.asked) {
-            self.tell(asked, outcome, span);
-        }
-        state.no_longer_waits(node, end_ns);
-        state.with_spans(|spans, around| spans.end(node, end_ns, outcome, around));
-    }
-
-    fn tell(&self, asked: &Asked, outcome: Outcome, span: &mut Span) {
-        let exchange = &mut span.exchange;
-        exchange.status = self.status;
-        // A thread that sends may be back from its call only when another has read the response.
-        let more = !asked.request.ended
-            && matches!(
-                outcome,
-                Outcome::Complete
-                    | Outcome::Reset {
-                        by: Kind::Server,
-                        ..
-                    }
-            );
-        exchange.request_body = asked.request.total().filter(|_| !more);
-        exchange.response_body = self.response.total();
-        if exchange.call.is_none() && self.grpc_status.is_some() {
-            exchange.call = Some(Call::of(grpc::Kind::Grpc));
-        }
-        if let Some(call) = &mut exchange.call {
-            call.status = self.grpc_status;
-            call.requests = asked.request.messages.count().filter(|_| !more);
-            call.responses = self.response.messages.count();
-        }
-        let unseen = self.lost && outcome == Outcome::Complete && self.lacks();
-        span.partial.response_head |= self.partial || unseen;
-        span.partial.end |= unseen || outcome == Outcome::Open;
-    }
-}
-
-// === impl Payload ===
-
-impl Payload {
-    fn total(&self) -> Option<u64> {
-        (!self.incomplete).then_some(self.bytes)
-    }
-}
-
-// === impl Head ===
-
-impl Head {
-    fn of_stream(stream: u32, block: Block, start: u64) -> Self {
-        let kind = block.content_type.as_deref().and_then(grpc::kind);
-        let call = kind.map(|kind| Call {
-            timeout_ns: block.grpc_timeout.as_deref().and_then(grpc::timeout_ns),
-            ..Call::of(kind)
-        });
-        let named = block.traceparent.as_deref().and_then(TraceParent::parse);
-        let binary = || block.grpc_trace_bin.as_deref().and_then(grpc::trace_parent);
-        let target = block.path.or_else(|| {
-            let connects = block.method.as_deref() == Some(b"CONNECT");
-            block.authority.clone().filter(|_| connects)
-        });
-        let unknown = block.unknown > 0 && (block.method.is_none() || target.is_none());
-        Self {
-            parent: named.or_else(binary),
-            trace_state: block.tracestate.as_ref().and_then(trace_state),
-            partial: block.partial || unknown,
-            http: Http {
-                method: block.method.unwrap_or_default(),
-                target: target.unwrap_or_default(),
-                version: Version::Http2,
-                host: block.authority,
-                user_agent: block.user_agent,
-                headers: block.chosen,
-                status: None,
-                request_body: None,
-                response_body: None,
-                call,
-            },
-            stream: Some(stream),
-            start,
         }
     }
 }

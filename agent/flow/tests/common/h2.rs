@@ -34,6 +34,15 @@ pub fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(1, flags | END_HEADERS, stream, &block)
 }
 
+/// With a content type that stands in a table which was not seen.
+pub fn post_with_unknown_type(stream: u32, path: &str) -> Vec<u8> {
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", path)];
+    let mut frame = headers(stream, 0, &fields);
+    frame.push(0x80 | 62);
+    frame[2] += 1;
+    frame
+}
+
 pub fn get(stream: u32, path: &str) -> Vec<u8> {
     let fields = [
         (":method", "GET"),

@@ -275,6 +275,11 @@ impl World {
         self.close_record(end, Direction::Rx, false);
     }
 
+    /// This end closes the connection, and the other one has not.
+    pub fn give_up(&mut self, end: &End) {
+        self.close_record(end, Direction::Tx, false);
+    }
+
     fn close_record(&mut self, end: &End, direction: Direction, last: bool) {
         let record = Record::Close(Close {
             origin: self.origin(end),
