@@ -21,6 +21,8 @@ offsets! {
     SOCK_TYPE,
     /// `struct sock`: u8, `RCV_SHUTDOWN` is 1.
     SOCK_SHUTDOWN,
+    /// `struct sock`: int, an errno.
+    SOCK_ERR,
     /// `struct sock`: u8, `include/net/tcp_states.h`.
     SOCK_STATE,
     /// `struct sock`: u16, host order.

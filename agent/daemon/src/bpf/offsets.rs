@@ -45,6 +45,7 @@ pub(crate) const FIELDS: &[Field] = &[
     field("SOCK_FAMILY", "sock", "__sk_common.skc_family"),
     field("SOCK_TYPE", "sock", "sk_type"),
     field("SOCK_SHUTDOWN", "sock", "sk_shutdown"),
+    field("SOCK_ERR", "sock", "sk_err"),
     field("SOCK_STATE", "sock", "__sk_common.skc_state"),
     field("SOCK_LOCAL_PORT", "sock", "__sk_common.skc_num"),
     field("SOCK_REMOTE_PORT", "sock", "__sk_common.skc_dport"),

@@ -8,17 +8,28 @@ use core::ffi::c_void;
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use weft_abi::{Direction, Stage};
 
-use crate::{call::closed, connection, tls};
+use crate::{
+    call::closed,
+    connection,
+    kernel::{self, load},
+    tls,
+};
 
+const TCP_ESTABLISHED: i32 = 1;
 const TCP_FIN_WAIT1: i32 = 4;
+const TCP_CLOSE: i32 = 7;
 const TCP_LAST_ACK: i32 = 9;
 
-/// This end sends no more: it was closed or shut down.
+/// This end sends no more: it was closed or shut down. One that is closed with bytes that nobody has read is gone at once;
+/// where the other end's reset or a time limit does that, the socket has an error before.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    let state: i32 = ctx.arg(2);
-    if state == TCP_FIN_WAIT1 || state == TCP_LAST_ACK {
-        ended(ctx.arg(0), false);
+    let (sk, before, state): (*const c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    // SAFETY: `sk` is a hook's argument.
+    let error = unsafe { load::<i32>(sk, &kernel::SOCK_ERR) };
+    let at_once = state == TCP_CLOSE && before == TCP_ESTABLISHED && error == 0;
+    if state == TCP_FIN_WAIT1 || state == TCP_LAST_ACK || at_once {
+        ended(sk, false);
     }
     0
 }
@@ -36,6 +47,7 @@ fn ended(sk: *const c_void, last: bool) {
         return;
     };
     let followed = state.stage == Stage::Fresh as u32
+        || state.stage == Stage::Frames as u32
         || state.stage == Stage::Follow as u32
         || state.stage == Stage::Sniff as u32
         || state.stage == Stage::Secure as u32;
