@@ -1,5 +1,9 @@
-"""A gRPC server of any service whose methods are named as the client names them: see client.py."""
+"""A gRPC server of any service whose methods are named as the client names them: see client.py.
 
+`Hop` answers as README.md says, and goes on along the metadata `via`, plaintext only.
+"""
+
+import json
 import os
 import threading
 from concurrent import futures
@@ -13,6 +17,8 @@ class Echo(grpc.GenericRpcHandler):
     def service(self, call):
         kind, argument = call.method.rsplit("/", 1)[1].split("-")[:2]
         number = int(argument)
+        if kind == "Hop":
+            return grpc.unary_unary_rpc_method_handler(lambda _, context: hop(call.method, context))
         if kind == "Unary":
             return grpc.unary_unary_rpc_method_handler(lambda message, _: message)
         if kind == "Download":
@@ -26,6 +32,26 @@ class Echo(grpc.GenericRpcHandler):
         if kind in ("Deadline", "Cancel"):
             return grpc.unary_unary_rpc_method_handler(hang)
         return None
+
+
+channels = {}
+lock = threading.Lock()
+
+
+def channel(base):
+    with lock:
+        if base not in channels:
+            channels[base] = grpc.insecure_channel(base.partition("://")[2], [("grpc.enable_http_proxy", 0)])
+        return channels[base]
+
+
+def hop(method, context):
+    told = {"service": os.environ.get("SERVICE"), "pid": os.getpid(), "id": method[1:].partition(".")[0], "next": None}
+    first, _, others = dict(context.invocation_metadata()).get("via", "").partition(",")
+    if first:
+        metadata = [("via", others)] if others else []
+        told["next"] = json.loads(channel(first).unary_unary(method)(b"", metadata=metadata, timeout=30))
+    return json.dumps(told).encode()
 
 
 def hang(message, context):

@@ -34,7 +34,8 @@ async function serve(stream, headers) {
   let received = 0;
   for await (const piece of stream) received += piece.length;
   if (kind === 'fail') {
-    stream.respond({ ':status': 500 }, { endStream: true });
+    stream.respond({ ':status': 500, 'content-type': 'application/json' });
+    stream.end(JSON.stringify(told));
     return;
   }
   if (kind === 'body' || kind === 'chunked') {

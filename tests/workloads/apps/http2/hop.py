@@ -36,7 +36,7 @@ async def answer(scope, received):
     kind, *rest = scope["path"].strip("/").split("/")
     told = {"service": os.environ.get("SERVICE", "hypercorn"), "pid": os.getpid(), "id": rest[-1], "next": None}
     if kind == "fail":
-        return 500, b""
+        return 500, json.dumps(told).encode()
     if kind in ("body", "chunked"):
         return 200, b"x" * int(rest[0])
     if kind == "slow":
