@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weft_e2e::{Kind, Scene, Span, Spans, on_scene};
-use weft_workloads::programs::{Calls, Grpc, GrpcKind, Security};
+use weft_workloads::programs::{Calls, Grpc, GrpcKind, Nginx, Security};
 use weft_workloads::{Group, Listen};
 
 /// Whether the connection, and what its ends have told each other, is older than weft.
@@ -38,6 +38,32 @@ fn go_over_tls() -> Result<()> {
 #[test]
 fn go_calls_python() -> Result<()> {
     pair(GrpcKind::Python, GrpcKind::Go, Security::Plaintext)
+}
+
+/// nginx gives a call up by closing its connection to the server.
+#[test]
+fn through_nginx() -> Result<()> {
+    on_scene(&[Group::Grpc, Group::Web], |scene| {
+        let grpc = Grpc::new(GrpcKind::Go, Security::Plaintext)?;
+        let server = scene.workloads.spawn(&grpc)?;
+        let nginx = Nginx::new().http2().grpc("/", &server.listen().text());
+        let proxy = scene.workloads.spawn(&nginx)?;
+        let weft = scene.weft()?.start()?;
+        Client::connected(scene, &grpc, GrpcKind::Go, proxy.listen())?.finish()?;
+        let spans = scene.finish(weft)?;
+        let mut by_method = by_method(&spans);
+        for method in Call::methods(&scene.tag) {
+            let call = Call::of(&method)?;
+            let at = Spans(by_method.remove(method.as_str()).unwrap_or_default());
+            for side in [at.servers(), at.clients()] {
+                side.count(2 * call.times).with_context(|| method.clone())?;
+            }
+            for span in &at.0 {
+                call.check(span)?;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn pair(server: GrpcKind, client: GrpcKind, security: Security) -> Result<()> {
@@ -263,6 +289,11 @@ fn true_as_far_as_known(spans: &Spans, tag: &str) -> Result<()> {
                 if span.has("rpc.response.status_code") {
                     call.check_code(span)?;
                 }
+                ensure!(
+                    span.has("rpc.system.name")
+                        || span.get("weft.partial").contains("request_head"),
+                    "does not say that it may be a call:\n{span}"
+                );
                 whole += usize::from(call.check(span).is_ok());
             }
         }

@@ -171,6 +171,11 @@ fn chain(kind: Http2Kind, security: Security) -> Result<()> {
         )?;
         let failing = format!("/fail/{}", scene.id("failing"));
         curl(scene, &[&format!("{back_base}{failing}")])?;
+        let long = format!("/body/3000000/{}", scene.id("long"));
+        curl(
+            scene,
+            &["--output", "/dev/null", &format!("{back_base}{long}")],
+        )?;
         let (front, back) = (front.pids(), back.pids());
         let spans = scene.finish(weft)?;
         for id in &ids {
@@ -182,7 +187,9 @@ fn chain(kind: Http2Kind, security: Security) -> Result<()> {
             Pair::of(&inner.servers(), &outer.clients())?.check("200", "2")?;
         }
         Pair::at(&spans, &failing)?.check("500", "2")?;
-        spans.count(4 * STREAMS + 2)?;
+        let long = Pair::at(&spans, &long)?;
+        long.each(&[("http.response.body.size", "3000000")])?;
+        spans.count(4 * STREAMS + 4)?;
         Ok(())
     })
 }
