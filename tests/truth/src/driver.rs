@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use crate::client::{Answer, Client, ClientError, Reuse};
+use crate::client::{Answer, Client, ClientError, Outgoing, Reuse};
 use crate::scenario::{Call, Scenario};
 use crate::topology::{Answered, Hop, Topology};
-use crate::truth::{Cell, Exchange, IdSpace, Request, RequestId};
+use crate::truth::{Cell, Exchange, IdSpace, Request, RequestId, Status};
 
 /// Cheap to clone: all clones write the same record.
 #[derive(Clone, Debug)]
@@ -68,18 +68,15 @@ impl Driver {
     }
 
     pub fn pool(&self, scenario: &Scenario, clients: usize, reuse: Reuse) -> Pool {
-        let client = || {
-            let entries = scenario
-                .routes
-                .iter()
-                .map(|route| self.topology.node(route.entry));
-            entries
-                .map(|entry| Client::new(entry.address, reuse))
-                .collect()
-        };
-        Pool {
-            clients: (0..clients).map(|_| client()).collect(),
+        let mut pool: Vec<Vec<Client>> = (0..clients).map(|_| vec![]).collect();
+        for route in &scenario.routes {
+            let entry = self.topology.node(route.entry).address;
+            let to_entry = Client::pool(scenario.protocol, entry, reuse, clients);
+            for (connections, client) in pool.iter_mut().zip(to_entry) {
+                connections.push(client);
+            }
         }
+        Pool { clients: pool }
     }
 
     /// Opens all connections of the pool, and those behind, by using them.
@@ -196,12 +193,26 @@ impl Task {
             let id = driver.begin(self.cell);
             let text = driver.ids.text(id);
             let path = call.path(&text);
-            let target = match (call, self.vias[route].as_str()) {
-                (Call::Hop, via) if !via.is_empty() => format!("{path}?via={via}"),
+            let via = if call.is_hop() {
+                self.vias[route].as_str()
+            } else {
+                ""
+            };
+            let target = match call {
+                Call::Hop if !via.is_empty() => format!("{path}?via={via}"),
                 _ => path.clone(),
             };
-            let body = Bytes::from(vec![b'u'; call.upload()]);
-            match client.send(call.method(), &target, body).await {
+            let outgoing = Outgoing {
+                method: call.method(),
+                target,
+                body: Bytes::from(vec![b'u'; call.upload()]),
+                messages: match call {
+                    Call::Rpc(rpc) => rpc.sent,
+                    _ => 1,
+                },
+                via: via.to_owned(),
+            };
+            match client.send(outgoing).await {
                 Ok(answer) => {
                     let exchanges = self.exchanges(&text, &path, route, call, &answer);
                     let exchanges = exchanges.map_err(|error| driver.fail(error)).ok();
@@ -236,22 +247,27 @@ impl Task {
         let hop = match call {
             Call::Body { bytes } | Call::Chunked { bytes } => {
                 let got = answer.body.len();
-                if answer.status == 200 && got != bytes {
+                if answer.status == Status::Http(200) && got != bytes {
                     return Err(format!("{name}: a body of {got} instead of {bytes} bytes"));
                 }
                 None
             }
+            Call::Rpc(rpc) if answer.messages != rpc.answered => {
+                return Err(format!("{name}: {call:?} answered with {answer:?}"));
+            }
+            Call::Rpc(_) if !call.is_hop() => None,
             _ if !self.scenario.tells(topology) => None,
             _ => {
                 let hop = serde_json::from_slice::<Hop>(&answer.body);
-                Some(hop.map_err(|_| format!("{name}: {call:?} answered with {}", answer.status))?)
+                let status = &answer.status;
+                Some(hop.map_err(|_| format!("{name}: {call:?} answered with {status:?}"))?)
             }
         };
         let mut route = route.clone();
-        if call != Call::Hop {
+        if !call.is_hop() {
             route.via.clear();
         }
-        let (status, hop) = (answer.status, hop.as_ref());
+        let (status, hop) = (answer.status.clone(), hop.as_ref());
         let answered = Answered {
             id,
             method: call.method(),

@@ -17,7 +17,7 @@ use weft_truth::report::{self, Style};
 use weft_truth::scenario::{Cast, Scenario};
 use weft_truth::score::score;
 use weft_truth::sink::Sink;
-use weft_truth::truth::{IdSpace, Truth};
+use weft_truth::truth::{IdSpace, ScenarioInfo, Truth};
 
 /// Counts how much of what really happened an OTLP-emitting agent tells, and whether it is true.
 ///
@@ -49,6 +49,9 @@ struct Arguments {
     /// Concurrent clients, one run for each number.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64])]
     clients: Vec<usize>,
+    /// Concurrent streams on one connection, one run for each number.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100])]
+    streams: Vec<usize>,
     /// Only with the agent there first, or only with the connections there first.
     #[arg(long, value_enum)]
     attach: Option<AttachArgument>,
@@ -119,6 +122,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     let plan = Plan {
         driver: &driver,
         clients: &arguments.clients,
+        streams: &arguments.streams,
         amount: if arguments.quick {
             Amount::Quick
         } else {
@@ -130,10 +134,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         stopped.extend(plan.early(&scenarios, agent).await.err());
     }
     if arguments.attach != Some(AttachArgument::Early) {
-        for (index, scenario) in &scenarios {
-            let ended = plan.late(*index, scenario, &agent, &sink).await?;
-            stopped.extend(ended.err());
-        }
+        let ended = plan.late(&scenarios, &agent, &sink).await?;
+        stopped.extend(ended.into_iter().filter_map(Result::err));
     }
     block_in_place(|| cast.stop());
     eprintln!("truth: done after {:.1} s", begin.elapsed().as_secs_f64());
@@ -152,7 +154,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         scenarios: cast
             .scenarios
             .iter()
-            .map(|scenario| scenario.name.to_owned())
+            .map(|scenario| ScenarioInfo {
+                name: scenario.name.to_owned(),
+                sharing: scenario.protocol.sharing(),
+            })
             .collect(),
         requests: driver.requests(),
         members: members.seen(),
@@ -181,7 +186,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         eprintln!("truth: failed: {error}");
         code = ExitCode::FAILURE;
     }
-    for failure in report::failures(&score, arguments.min_coverage) {
+    for failure in report::failures(&truth, &score, arguments.min_coverage) {
         eprintln!("truth: failed: {failure}");
         code = ExitCode::FAILURE;
     }

@@ -8,13 +8,15 @@ use crate::client::Reuse;
 use crate::driver::{Driver, Pool};
 use crate::scenario::Scenario;
 use crate::sink::Sink;
-use crate::truth::{Attach, Cell};
+use crate::truth::{Attach, Cell, Sharing};
 
 #[derive(Debug)]
 pub struct Plan<'a> {
     pub driver: &'a Driver,
     /// Numbers of concurrent clients, one after the other.
     pub clients: &'a [usize],
+    /// The same of those that share a connection.
+    pub streams: &'a [usize],
     pub amount: Amount,
     /// Time for the agent to export before it is asked to end.
     pub linger: Duration,
@@ -43,31 +45,46 @@ impl Plan<'_> {
         self.stop(agent).await
     }
 
-    /// The connections first, then the agent, then the requests that count.
+    /// The connections first, then the agent, then the requests that count. Scenarios of few connections
+    /// share an agent.
     pub async fn late(
         &self,
-        index: usize,
-        scenario: &Arc<Scenario>,
+        scenarios: &[Numbered],
         agent: &AgentCommand,
         sink: &Sink,
-    ) -> Result<Ended, AgentError> {
-        let (attach, clients) = (Attach::Late, self.most(scenario));
-        let mut kept = self.driver.pool(scenario, clients, Reuse::Keep);
-        let cell = Cell {
-            scenario: index,
-            attach,
-            clients,
-        };
-        self.driver.warm(&mut kept, scenario, cell).await;
-        let agent = agent.start(&sink.endpoint()).await?;
-        self.drive(index, scenario, attach, &mut kept).await;
-        Ok(self.stop(agent).await)
+    ) -> Result<Vec<Ended>, AgentError> {
+        let mut ended = Vec::new();
+        let (own, streams): (Vec<_>, Vec<_>) = scenarios
+            .iter()
+            .partition(|(_, scenario)| scenario.protocol.sharing() == Sharing::Own);
+        let alone = own.into_iter().map(|scenario| vec![scenario]);
+        for together in alone.chain([streams]).filter(|some| !some.is_empty()) {
+            let attach = Attach::Late;
+            let mut pools = Vec::new();
+            for (index, scenario) in &together {
+                let clients = self.most(scenario);
+                let mut kept = self.driver.pool(scenario, clients, Reuse::Keep);
+                let cell = Cell {
+                    scenario: *index,
+                    attach,
+                    clients,
+                };
+                self.driver.warm(&mut kept, scenario, cell).await;
+                pools.push(kept);
+            }
+            let agent = agent.start(&sink.endpoint()).await?;
+            for ((index, scenario), kept) in together.iter().zip(&mut pools) {
+                self.drive(*index, scenario, attach, kept).await;
+            }
+            ended.push(self.stop(agent).await);
+        }
+        Ok(ended)
     }
 
     async fn drive(&self, index: usize, scenario: &Arc<Scenario>, attach: Attach, kept: &mut Pool) {
         let limits = scenario.limits(&self.driver.topology);
         let begin = Instant::now();
-        for clients in self.clients.iter().copied() {
+        for clients in self.numbers(scenario).iter().copied() {
             let requests = self.requests(clients);
             let cell = Cell {
                 scenario: index,
@@ -96,10 +113,17 @@ impl Plan<'_> {
         agent.stop().await
     }
 
+    fn numbers(&self, scenario: &Scenario) -> &[usize] {
+        match scenario.protocol.sharing() {
+            Sharing::Own => self.clients,
+            Sharing::Streams => self.streams,
+        }
+    }
+
     /// Connections that the scenario's clients may keep.
     fn most(&self, scenario: &Scenario) -> usize {
         let limits = scenario.limits(&self.driver.topology);
-        let most = self.clients.iter().copied().max().unwrap_or(1);
+        let most = self.numbers(scenario).iter().copied().max().unwrap_or(1);
         most.min(limits.clients).min(limits.kept)
     }
 

@@ -7,14 +7,24 @@ use http::Method;
 pub use self::cast::Cast;
 
 use crate::topology::{Limits, Role, Route, Topology};
+use crate::truth::Sharing;
 
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub name: &'static str,
+    /// Between the driver and the first program.
+    pub protocol: Protocol,
     /// Taken in turn.
     pub routes: Vec<Route>,
     /// Taken in turn.
     pub calls: &'static [Call],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+    Grpc,
 }
 
 /// A request of the contract that the applications of `tests/workloads` share.
@@ -35,6 +45,18 @@ pub enum Call {
     Upload {
         bytes: usize,
     },
+    Rpc(Rpc),
+}
+
+/// A gRPC call; what the server does is named by the method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rpc {
+    kind: &'static str,
+    argument: u32,
+    /// Messages of the client.
+    pub sent: usize,
+    /// Messages of the server, when nothing goes wrong.
+    pub answered: usize,
 }
 
 /// Everything a single application can be asked.
@@ -53,11 +75,40 @@ pub const ALL_CALLS: &[Call] = &[
 ];
 /// Only what goes the whole way.
 pub const HOPS: &[Call] = &[Call::Hop];
+/// gRPC: everything that a single application can be asked.
+pub const ALL_RPCS: &[Call] = &[
+    Call::RPC_HOP,
+    Call::rpc("Unary", 0, 1, 1),
+    Call::rpc("Download", 3, 1, 3),
+    Call::RPC_HOP,
+    Call::rpc("Upload", 4, 4, 1),
+    Call::rpc("Fail", 5, 1, 0),
+    Call::RPC_HOP,
+    Call::rpc("Talk", 2, 2, 2),
+    Call::rpc("Fail", 13, 1, 0),
+];
+pub const RPC_HOPS: &[Call] = &[Call::RPC_HOP];
 
 impl Call {
+    const RPC_HOP: Call = Call::rpc("Hop", 0, 1, 1);
+
+    const fn rpc(kind: &'static str, argument: u32, sent: usize, answered: usize) -> Call {
+        Call::Rpc(Rpc {
+            kind,
+            argument,
+            sent,
+            answered,
+        })
+    }
+
+    /// It goes the whole way.
+    pub fn is_hop(self) -> bool {
+        self == Call::Hop || self == Call::RPC_HOP
+    }
+
     pub fn method(self) -> Method {
         match self {
-            Call::Upload { .. } => Method::POST,
+            Call::Upload { .. } | Call::Rpc(_) => Method::POST,
             _ => Method::GET,
         }
     }
@@ -70,13 +121,24 @@ impl Call {
             Call::Body { bytes } => format!("/body/{bytes}/{id}"),
             Call::Chunked { bytes } => format!("/chunked/{bytes}/{id}"),
             Call::Upload { .. } => format!("/upload/{id}"),
+            Call::Rpc(Rpc { kind, argument, .. }) => format!("/{id}.Echo/{kind}-{argument}-0-0"),
         }
     }
 
     pub fn upload(self) -> usize {
         match self {
             Call::Upload { bytes } => bytes,
+            Call::Rpc(_) => 100,
             _ => 0,
+        }
+    }
+}
+
+impl Protocol {
+    pub fn sharing(self) -> Sharing {
+        match self {
+            Self::Http1 => Sharing::Own,
+            Self::Http2 | Self::Grpc => Sharing::Streams,
         }
     }
 }

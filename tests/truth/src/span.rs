@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
 
-use crate::truth::Kind;
+use crate::truth::{Kind, Status};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -18,8 +18,12 @@ pub struct Span {
     pub service: String,
     /// Path or URL, of whichever attribute holds one; else the span's name.
     pub target: String,
+    /// An attribute says what was asked for.
+    pub named: bool,
+    /// It says that it does not know all (`weft.partial`).
+    pub partial: bool,
     pub method: Option<String>,
-    pub status: Option<u16>,
+    pub status: Option<Status>,
     /// Unix time, ns.
     pub start_ns: u64,
     pub end_ns: u64,
@@ -30,6 +34,7 @@ pub struct Span {
 /// Attributes that hold the request's path, best first: stable semantic conventions, then old ones.
 const TARGETS: [&str; 4] = ["url.path", "url.full", "http.target", "http.url"];
 const METHODS: [&str; 2] = ["http.request.method", "http.method"];
+const RPC_SYSTEMS: [&str; 2] = ["rpc.system.name", "rpc.system"];
 const STATUSES: [&str; 2] = ["http.response.status_code", "http.status_code"];
 
 /// Spans of one export request.
@@ -58,10 +63,17 @@ impl Span {
     fn new(span: otlp::Span, service: String, resource_pid: Option<i64>) -> Self {
         let attributes = &span.attributes;
         let pid = resource_pid.or_else(|| number(attributes, "process.pid"));
-        let target = TARGETS
+        let path = TARGETS.iter().find_map(|key| text(attributes, key));
+        let call = text(attributes, "rpc.method").map(|method| format!("/{method}"));
+        let target = path.map(str::to_owned).or(call);
+        let is_call = RPC_SYSTEMS
             .iter()
-            .find_map(|key| text(attributes, key))
-            .unwrap_or(&span.name);
+            .any(|key| text(attributes, key).is_some());
+        // Every gRPC call is one.
+        let method = is_call.then_some("POST");
+        let code = text(attributes, "rpc.response.status_code");
+        let status = STATUSES.iter().find_map(|key| number(attributes, key));
+        let status = status.and_then(|status| u16::try_from(status).ok());
         Self {
             kind: match span.kind() {
                 otlp::span::SpanKind::Server => Some(Kind::Server),
@@ -70,15 +82,17 @@ impl Span {
             },
             pid: pid.and_then(|pid| u32::try_from(pid).ok()),
             service,
-            target: target.to_owned(),
+            named: target.is_some(),
+            partial: value(attributes, "weft.partial").is_some(),
+            target: target.unwrap_or_else(|| span.name.clone()),
             method: METHODS
                 .iter()
                 .find_map(|key| text(attributes, key))
+                .or(method)
                 .map(str::to_owned),
-            status: STATUSES
-                .iter()
-                .find_map(|key| number(attributes, key))
-                .and_then(|status| u16::try_from(status).ok()),
+            status: code
+                .map(|code| Status::Rpc(code.to_owned()))
+                .or(status.filter(|_| !is_call).map(Status::Http)),
             start_ns: span.start_time_unix_nano,
             end_ns: span.end_time_unix_nano,
             notes: notes(attributes),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::Method;
 use serde::Deserialize;
 
-use crate::truth::{Exchange, Kind, LinkClass, Process, Program, ProgramInfo};
+use crate::truth::{Exchange, Kind, LinkClass, Process, Program, ProgramInfo, Status};
 
 /// All programs of a run; the driver is the first.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Topology {
 pub struct Node {
     pub info: ProgramInfo,
     pub address: SocketAddr,
+    /// What its URL begins with.
+    pub scheme: &'static str,
     pub role: Role,
     /// The processes it was started as; children belong to it too.
     pub roots: Vec<u32>,
@@ -132,7 +134,8 @@ impl Topology {
         let bases = route
             .via
             .iter()
-            .map(|program| format!("http://{}", self.node(*program).address));
+            .map(|program| self.node(*program))
+            .map(|node| format!("{}://{}", node.scheme, node.address));
         bases.collect::<Vec<_>>().join(",")
     }
 
@@ -161,7 +164,7 @@ pub struct Answered<'a> {
     pub id: &'a str,
     pub method: Method,
     pub path: &'a str,
-    pub status: u16,
+    pub status: Status,
     /// `None`: the answer does not tell.
     pub hop: Option<&'a Hop>,
 }
@@ -233,7 +236,7 @@ impl Walk<'_> {
             process,
             method: self.request.method.clone(),
             path: self.request.path.to_owned(),
-            status: Some(self.request.status),
+            status: Some(self.request.status.clone()),
             parent,
             link,
         });
@@ -255,6 +258,7 @@ mod tests {
                 model: Model::Blocking,
             },
             address: (Ipv4Addr::LOCALHOST, 80).into(),
+            scheme: "http",
             role,
             roots: vec![],
             limits: Limits::NONE,
@@ -271,7 +275,7 @@ mod tests {
                 id,
                 method,
                 path,
-                status: 200,
+                status: Status::Http(200),
                 hop,
             },
         )

@@ -11,12 +11,21 @@ use http::Method;
 pub struct Truth {
     pub ids: IdSpace,
     pub programs: Vec<ProgramInfo>,
-    /// Names, by [`Cell::scenario`].
-    pub scenarios: Vec<String>,
+    /// By [`Cell::scenario`].
+    pub scenarios: Vec<ScenarioInfo>,
     /// By [`RequestId`].
     pub requests: Vec<Request>,
     /// Processes that were seen to belong to a program.
     pub members: HashMap<u32, Program>,
+}
+
+impl Truth {
+    /// Whether what its connections carry refers to what they carried before the agent looked.
+    pub fn is_late_stream(&self, cell: &Cell) -> bool {
+        let scenario = self.scenarios.get(cell.scenario);
+        let sharing = scenario.map(|scenario| scenario.sharing);
+        cell.attach == Attach::Late && sharing == Some(Sharing::Streams)
+    }
 }
 
 /// One request of the driver with all that it led to.
@@ -39,10 +48,18 @@ pub struct Exchange {
     pub method: Method,
     pub path: String,
     /// `None`: not known.
-    pub status: Option<u16>,
+    pub status: Option<Status>,
     /// Index of the exchange that caused this one, in the same request.
     pub parent: Option<usize>,
     pub link: LinkClass,
+}
+
+/// How an exchange was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    Http(u16),
+    /// gRPC, by its name: `NOT_FOUND`.
+    Rpc(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,6 +108,21 @@ pub enum Model {
     Blocking,
     /// One thread works on many requests in turn, or hands them around.
     Interleaved,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScenarioInfo {
+    pub name: String,
+    pub sharing: Sharing,
+}
+
+/// What the driver's clients have of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sharing {
+    /// Each has its own.
+    Own,
+    /// Each has streams of one that all share (HTTP/2).
+    Streams,
 }
 
 /// Under which conditions a request was made; figures are kept apart by them.
@@ -146,6 +178,21 @@ impl fmt::Display for Kind {
             Kind::Server => "server",
             Kind::Client => "client",
         })
+    }
+}
+
+impl fmt::Display for Sharing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Sharing::Own => "connections",
+            Sharing::Streams => "streams",
+        })
+    }
+}
+
+impl From<u16> for Status {
+    fn from(status: u16) -> Self {
+        Self::Http(status)
     }
 }
 

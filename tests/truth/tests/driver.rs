@@ -10,9 +10,9 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use weft_truth::client::Reuse;
 use weft_truth::driver::Driver;
-use weft_truth::scenario::{ALL_CALLS, Call, Scenario};
+use weft_truth::scenario::{ALL_CALLS, Call, Protocol, Scenario};
 use weft_truth::topology::{Limits, Node, Role, Route, Topology};
-use weft_truth::truth::{Attach, Cell, IdSpace, Model, Process, ProgramInfo};
+use weft_truth::truth::{Attach, Cell, IdSpace, Model, Process, ProgramInfo, Status};
 
 #[tokio::test]
 async fn every_call_is_recorded() {
@@ -40,7 +40,10 @@ async fn every_call_is_recorded() {
         assert_eq!(client.process, Process::Pid(std::process::id()));
         assert_eq!((client.parent, server.parent), (None, Some(0)));
         let failed = client.path.starts_with("/fail/");
-        assert_eq!(client.status, Some(if failed { 500 } else { 200 }));
+        assert_eq!(
+            client.status,
+            Some(Status::Http(if failed { 500 } else { 200 }))
+        );
         assert!(request.sent <= request.answered);
     }
 }
@@ -84,6 +87,7 @@ fn driver(address: SocketAddr) -> Driver {
             model: Model::Interleaved,
         },
         address,
+        scheme: "http",
         role,
         roots: vec![],
         limits: Limits::NONE,
@@ -97,6 +101,7 @@ fn scenario(calls: &'static [Call]) -> Arc<Scenario> {
     let entry = weft_truth::truth::Program(1);
     Arc::new(Scenario {
         name: "test",
+        protocol: Protocol::Http1,
         routes: vec![Route { entry, via: vec![] }],
         calls,
     })

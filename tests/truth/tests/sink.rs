@@ -20,7 +20,7 @@ use prost::Message as _;
 use tokio::net::TcpStream;
 use tonic::codec::CompressionEncoding::Gzip;
 use weft_truth::sink::Sink;
-use weft_truth::truth::Kind;
+use weft_truth::truth::{Kind, Status};
 
 #[tokio::test]
 async fn grpc() {
@@ -59,7 +59,8 @@ fn check(sink: &Sink, count: usize) {
     assert_eq!((spans.len(), dropped), (count, 0));
     for span in spans {
         assert_eq!((span.kind, span.pid), (Some(Kind::Client), Some(7)));
-        assert_eq!((span.path(), span.status), ("/hop/1", Some(200)));
+        assert_eq!(span.path(), "/hop/1");
+        assert_eq!(span.status, Some(Status::Http(200)));
         assert_eq!((span.parent, span.notes.as_str()), (None, "weft.link=none"));
     }
 }

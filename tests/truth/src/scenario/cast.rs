@@ -1,5 +1,7 @@
 //! The programs of all scenarios, running.
 
+mod streams;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -10,7 +12,7 @@ use weft_workloads::programs::{
 };
 use weft_workloads::{Group, Listen, Running, Workloads};
 
-use super::{ALL_CALLS, HOPS, Scenario};
+use super::{ALL_CALLS, HOPS, Protocol, Scenario};
 use crate::topology::{Limits, Node, Role, Route, Topology};
 use crate::truth::{self, Model, ProgramInfo};
 
@@ -24,7 +26,7 @@ pub struct Cast {
 }
 
 /// What the scenarios need from the archive.
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 9] = [
     Group::Web,
     Group::Python,
     Group::Node,
@@ -32,6 +34,8 @@ const GROUPS: [Group; 7] = [
     Group::Go,
     Group::Php,
     Group::Ruby,
+    Group::Http2,
+    Group::Grpc,
 ];
 
 impl Cast {
@@ -48,6 +52,7 @@ impl Cast {
                 model: Model::Interleaved,
             },
             address: (Ipv4Addr::LOCALHOST, 0).into(),
+            scheme: "http",
             role: Role::Plain,
             roots: vec![std::process::id()],
             limits: Limits::NONE,
@@ -70,6 +75,7 @@ struct Casting<'a> {
 impl Casting<'_> {
     fn all(mut self) -> Result<Cast> {
         use Model::{Blocking, Interleaved};
+        use Protocol::Http1;
 
         let go = self.app("go", Interleaved, &Go::new("go"))?;
         let express = self.app("express", Interleaved, &Express::new("express"))?;
@@ -157,86 +163,103 @@ impl Casting<'_> {
         self.cast.scenarios = vec![
             Scenario {
                 name: "nginx",
+                protocol: Http1,
                 routes: vec![route(nginx, &[])],
                 calls: HOPS,
             },
             Scenario {
                 name: "http.server",
+                protocol: Http1,
                 routes: vec![route(files, &[])],
                 calls: HOPS,
             },
             Scenario {
                 name: "busybox",
+                protocol: Http1,
                 routes: vec![route(busybox, &[])],
                 calls: HOPS,
             },
             Scenario {
                 name: "go",
+                protocol: Http1,
                 routes: vec![route(go, &[])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "express",
+                protocol: Http1,
                 routes: vec![route(express, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "java",
+                protocol: Http1,
                 routes: vec![route(java, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "puma",
+                protocol: Http1,
                 routes: vec![route(puma, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "gunicorn-sync",
+                protocol: Http1,
                 routes: vec![route(sync, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "gunicorn-gthread",
+                protocol: Http1,
                 routes: vec![route(threads, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "apache",
+                protocol: Http1,
                 routes: vec![route(apache, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "php-fpm",
+                protocol: Http1,
                 routes: vec![route(gateway, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "nginx-express",
+                protocol: Http1,
                 routes: vec![route(nginx_express, &[java])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "nginx-sync",
+                protocol: Http1,
                 routes: vec![route(nginx_sync, &[express])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "nginx-unix",
+                protocol: Http1,
                 routes: vec![route(nginx_unix, &[go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "haproxy-puma",
+                protocol: Http1,
                 routes: vec![route(haproxy_puma, &[haproxy_go])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "tls-nginx",
+                protocol: Http1,
                 routes: vec![route(tls_nginx, &[])],
                 calls: ALL_CALLS,
             },
             Scenario {
                 name: "tls-others",
+                protocol: Http1,
                 routes: vec![
                     route(tls_go, &[]),
                     route(tls_node, &[]),
@@ -248,6 +271,7 @@ impl Casting<'_> {
             // Three chains of different runtimes that meet at the last two programs.
             Scenario {
                 name: "fan-in",
+                protocol: Http1,
                 routes: vec![
                     route(nginx_threads, &[express, haproxy_go]),
                     route(puma, &[java, haproxy_go]),
@@ -256,6 +280,8 @@ impl Casting<'_> {
                 calls: HOPS,
             },
         ];
+        let streams = self.streams(go)?;
+        self.cast.scenarios.extend(streams);
         Ok(self.cast)
     }
 
@@ -286,6 +312,7 @@ impl Casting<'_> {
         Ok(self.cast.topology.add(Node {
             info,
             address,
+            scheme: "http",
             role,
             roots,
             limits: Limits::NONE,

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use super::nameless::Nameless;
 use super::{Fault, Row, Score, Tally, hex, matching};
 use crate::span::Span;
-use crate::truth::{Cell, Exchange, Kind, LinkClass, Program, Request, RequestId, Truth};
+use crate::truth::{Cell, Exchange, Kind, LinkClass, Program, Request, RequestId, Status, Truth};
 
 pub(super) struct Judge<'a> {
     pub(super) truth: &'a Truth,
@@ -14,6 +15,7 @@ pub(super) struct Judge<'a> {
     pub(super) exchanges: &'a [Exchange],
     /// All spans of the run, to name a wrong parent.
     pub(super) by_id: &'a HashMap<&'a [u8], &'a Span>,
+    pub(super) nameless: &'a Nameless<'a>,
     pub(super) score: &'a mut Score,
 }
 
@@ -38,6 +40,7 @@ impl Judge<'_> {
                 None => self.fault(Fault::Missing, exchange, None),
                 Some(span) => {
                     tally.found += 1;
+                    tally.partial += u64::from(span.partial);
                     self.content(exchange, span);
                     self.link(exchange, span, &matched.found, spans);
                 }
@@ -64,16 +67,25 @@ impl Judge<'_> {
     }
 
     fn content(&mut self, exchange: &Exchange, span: &Span) {
+        let may_lack = self.truth.is_late_stream(&self.request.cell);
         let begin = unix_ns(self.request.sent.checked_sub(TIME_SLACK));
         let end = unix_ns(self.request.answered.checked_add(TIME_SLACK));
         let mut wrong = |fault: Fault, field: fn(&mut Tally) -> &mut u64| {
             *field(self.tally(exchange.program, exchange.kind)) += 1;
             self.fault(fault, exchange, Some(span));
         };
-        if span.method.as_deref() != Some(exchange.method.as_str()) {
+        let lacks = may_lack && span.partial;
+        let method = span.method.as_deref();
+        if method != Some(exchange.method.as_str()) && !(lacks && method.is_none()) {
             wrong(Fault::WrongMethod, |tally| &mut tally.wrong_method);
         }
-        if exchange.status.is_some() && span.status != exchange.status {
+        let is_less = match (&exchange.status, &span.status) {
+            (_, None) => true,
+            // That it is a call is not known.
+            (Some(Status::Rpc(_)), Some(Status::Http(status))) => *status == 200,
+            _ => false,
+        };
+        if exchange.status.is_some() && span.status != exchange.status && !(lacks && is_less) {
             wrong(Fault::WrongStatus, |tally| &mut tally.wrong_status);
         }
         if span.start_ns < begin || span.end_ns > end || span.end_ns < span.start_ns {
@@ -113,6 +125,14 @@ impl Judge<'_> {
         let mut direct = true;
         while let Some(index) = cause {
             let Some(parent) = found[index] else {
+                // Nameless parents are told by where they are.
+                let missing = &self.exchanges[index];
+                let other = span.parent.as_deref().and_then(|id| self.nameless.get(id));
+                if let Some(other) = other.filter(|_| direct) {
+                    let fits = other.place == (missing.program, missing.kind)
+                        && other.span.trace_id == span.trace_id;
+                    return if fits { Verdict::Right } else { Verdict::Wrong };
+                }
                 cause = self.exchanges[index].parent;
                 direct = false;
                 continue;
@@ -150,7 +170,7 @@ impl Judge<'_> {
         let Self { truth, .. } = self;
         let name = &truth.programs[exchange.program.0].name;
         let (kind, process, path) = (exchange.kind, exchange.process, &exchange.path);
-        let (method, status) = (&exchange.method, exchange.status);
+        let (method, status) = (&exchange.method, &exchange.status);
         let place = self.place();
         let mut seen = span.map_or_else(|| "no span".to_owned(), |span| self.show(span));
         let parent = span.and_then(|span| self.by_id.get(span.parent.as_deref()?));
@@ -173,7 +193,7 @@ impl Judge<'_> {
             .truth
             .scenarios
             .get(scenario)
-            .map_or("?", String::as_str);
+            .map_or("?", |scenario| &scenario.name);
         format!(
             "[{scenario}, {attach}, {clients}] {}",
             self.truth.ids.text(self.id)

@@ -8,10 +8,12 @@
 //! | link right | its parent is the nearest cause that has a span; none where there is no cause |
 //! | link missed | no parent, or one that never came while the cause has no span either |
 //! | link wrong | any other parent, or the right one in another trace |
+//! | nameless | a span of a stream older than the agent that does not know what was asked for |
 //! | mixed trace | a trace with spans of more than one request |
 
 mod judge;
 mod matching;
+mod nameless;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::judge::Judge;
+use self::nameless::Nameless;
 pub use self::tally::{Links, Tally};
 use crate::span::Span;
 use crate::truth::{Cell, Kind, Program, RequestId, Truth};
@@ -63,6 +66,7 @@ const EXAMPLES: usize = 2;
 /// Holds `spans` against `truth`.
 pub fn score(truth: &Truth, spans: &[Span]) -> Score {
     let mut score = Score::default();
+    let nameless = Nameless::among(spans, truth);
     let mut by_request: HashMap<RequestId, Vec<&Span>> = HashMap::new();
     let mut by_id: HashMap<&[u8], &Span> = HashMap::new();
     for span in spans {
@@ -71,6 +75,7 @@ pub fn score(truth: &Truth, spans: &[Span]) -> Score {
             Some(id) if (id.0 as usize) < truth.requests.len() => {
                 by_request.entry(id).or_default().push(span);
             }
+            _ if nameless.get(&span.span_id).is_some() => {}
             _ => score.strangers += 1,
         }
     }
@@ -86,10 +91,12 @@ pub fn score(truth: &Truth, spans: &[Span]) -> Score {
             request,
             exchanges,
             by_id: &by_id,
+            nameless: &nameless,
             score: &mut score,
         }
         .judge(found);
     }
+    nameless.count(&mut score);
     score.find_mixed(&by_request, truth);
     score
 }

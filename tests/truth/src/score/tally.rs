@@ -6,6 +6,11 @@ use crate::truth::LinkClass;
 pub struct Tally {
     pub expected: u64,
     pub found: u64,
+    /// Of those found, the ones that say that they do not know all.
+    pub partial: u64,
+    /// Spans of streams that are older than the agent, and that do not know what was asked for: as
+    /// many exchanges are missing.
+    pub nameless: u64,
     pub duplicates: u64,
     pub unexpected: u64,
     pub wrong_method: u64,
@@ -48,12 +53,13 @@ impl Tally {
             .sum()
     }
 
-    /// Part of the expected spans that were found, in percent.
+    /// Part of the expected spans that were found, with or without their names, in percent.
     pub fn coverage(&self) -> f64 {
         if self.expected == 0 {
             100.0
         } else {
-            100.0 * self.found as f64 / self.expected as f64
+            let told = self.found + self.nameless;
+            100.0 * told.min(self.expected) as f64 / self.expected as f64
         }
     }
 
@@ -61,6 +67,8 @@ impl Tally {
         Tally {
             expected: self.expected + other.expected,
             found: self.found + other.found,
+            partial: self.partial + other.partial,
+            nameless: self.nameless + other.nameless,
             duplicates: self.duplicates + other.duplicates,
             unexpected: self.unexpected + other.unexpected,
             wrong_method: self.wrong_method + other.wrong_method,

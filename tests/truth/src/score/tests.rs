@@ -7,7 +7,10 @@ use http::Method;
 
 use super::judge::unix_ns;
 use super::*;
-use crate::truth::{Attach, Exchange, IdSpace, LinkClass, Model, Process, ProgramInfo, Request};
+use crate::truth::{
+    Attach, Exchange, IdSpace, LinkClass, Model, Process, ProgramInfo, Request, ScenarioInfo,
+    Sharing, Status,
+};
 
 const DRIVER: Program = Program(0);
 const PROXY: Program = Program(1);
@@ -230,7 +233,7 @@ fn wrong_fields() {
     planted(
         |spans| {
             spans[1].method = Some("POST".to_owned());
-            spans[2].status = Some(502);
+            spans[2].status = Some(Status::Http(502));
             spans[3].status = None;
             spans[4].start_ns = 1;
             spans[5].end_ns = u64::MAX;
@@ -295,7 +298,7 @@ fn truth(requests: u32) -> Truth {
             process,
             method: Method::GET,
             path: path.clone(),
-            status: Some(200),
+            status: Some(Status::Http(200)),
             parent: usize::checked_sub(index, 1),
             link,
         };
@@ -314,7 +317,10 @@ fn truth(requests: u32) -> Truth {
     Truth {
         requests: (0..requests).map(request).collect(),
         programs: ["driver", "proxy", "app", "backend"].map(program).to_vec(),
-        scenarios: vec!["test".to_owned()],
+        scenarios: vec![ScenarioInfo {
+            name: "test".to_owned(),
+            sharing: Sharing::Streams,
+        }],
         members: HashMap::from([
             (1, DRIVER),
             (100, PROXY),
@@ -344,8 +350,10 @@ fn perfect(truth: &Truth) -> Vec<Span> {
                 pid: Some(pid),
                 service: String::new(),
                 target: format!("http://127.0.0.1{}?via=", exchange.path),
+                named: true,
+                partial: false,
                 method: Some(exchange.method.to_string()),
-                status: exchange.status,
+                status: exchange.status.clone(),
                 start_ns: unix_ns(Some(request.sent)),
                 end_ns: unix_ns(Some(request.answered)),
                 notes: String::new(),
@@ -353,4 +361,37 @@ fn perfect(truth: &Truth) -> Vec<Span> {
         }
     }
     spans
+}
+
+/// Of streams that are older than the agent, a span may not know what was asked for, if it says so.
+#[test]
+fn a_nameless_span() {
+    let mut truth = truth(4);
+    for request in &mut truth.requests {
+        request.cell.attach = Attach::Late;
+    }
+    let check = |parent: usize, change: fn(&mut Tally)| {
+        let mut spans = perfect(&truth);
+        let mut expected = score(&truth, &spans).total();
+        spans[4].target = "GET".to_owned();
+        (spans[4].named, spans[4].partial) = (false, true);
+        spans[5].parent = Some(spans[parent].span_id.clone());
+        expected.found -= 1;
+        expected.nameless += 1;
+        expected.in_process.right -= 1;
+        change(&mut expected);
+        let found = score(&truth, &spans);
+        assert_eq!(found.total(), expected, "{:#?}", found.examples);
+    };
+    check(4, |_| {});
+    check(2, |tally| {
+        tally.hops.right -= 1;
+        tally.hops.wrong += 1;
+    });
+    // A span that knows less than it should.
+    let mut spans = perfect(&truth);
+    spans[4].status = None;
+    assert_eq!(score(&truth, &spans).total().wrong_status, 1);
+    spans[4].partial = true;
+    assert_eq!(score(&truth, &spans).total().wrong_status, 0);
 }
