@@ -5,17 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use weft_workloads::{Workloads, programs};
 
-pub(crate) const CONNECTIONS: u32 = 32;
+use super::{Figures, duration};
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Figures {
-    pub(crate) requests: u64,
-    pub(crate) requests_per_second: f64,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
-    /// Answers that were not 2xx or 3xx, and connections that broke.
-    pub(crate) errors: u64,
-}
+pub(crate) const CONNECTIONS: u32 = 32;
 
 /// One thread, so that it and nginx's one worker fill two cores.
 pub(crate) fn run(workloads: &Workloads, url: &str, duration: Duration) -> Result<Figures> {
@@ -30,22 +22,24 @@ pub(crate) fn run(workloads: &Workloads, url: &str, duration: Duration) -> Resul
         bail!("wrk failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    Figures::parse(&text).with_context(|| format!("wrk said nonsense:\n{text}"))
+    Figures::of_wrk(&text).with_context(|| format!("wrk said nonsense:\n{text}"))
 }
 
 // === impl Figures ===
 
 impl Figures {
-    fn parse(text: &str) -> Option<Self> {
+    fn of_wrk(text: &str) -> Option<Self> {
         let mut requests = None;
         let mut rate = None;
-        let (mut p50, mut p99) = (None, None);
+        let (mut mean, mut p50, mut p99) = (None, None, None);
         let mut errors = 0;
         for line in text.lines().map(str::trim) {
             if let Some((count, _)) = line.split_once(" requests in ") {
                 requests = count.parse().ok();
             } else if let Some(number) = line.strip_prefix("Requests/sec:") {
                 rate = number.trim().parse().ok();
+            } else if let Some(times) = line.strip_prefix("Latency  ") {
+                mean = times.split_whitespace().next().and_then(duration);
             } else if let Some(time) = line.strip_prefix("50%") {
                 p50 = duration(time.trim());
             } else if let Some(time) = line.strip_prefix("99%") {
@@ -60,25 +54,12 @@ impl Figures {
         Some(Self {
             requests: requests?,
             requests_per_second: rate?,
-            p50: p50?,
-            p99: p99?,
+            mean,
+            p50,
+            p99,
             errors,
         })
     }
-}
-
-/// `183.00us`, `1.20ms`, `2.00s`
-fn duration(text: &str) -> Option<Duration> {
-    let unit = text.find(|character: char| character.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at(unit);
-    let seconds = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
 }
 
 #[cfg(test)]
@@ -105,11 +86,12 @@ Transfer/sec:     29.68MB
         let expected = Figures {
             requests: 263_461,
             requests_per_second: 125_471.95,
-            p50: Duration::from_micros(230),
-            p99: Duration::from_micros(1520),
+            mean: Some(Duration::from_nanos(241_360)),
+            p50: Some(Duration::from_micros(230)),
+            p99: Some(Duration::from_micros(1520)),
             errors: 4,
         };
-        assert_eq!(Figures::parse(text), Some(expected));
-        assert_eq!(Figures::parse("wrk: no such host"), None);
+        assert_eq!(Figures::of_wrk(text), Some(expected));
+        assert_eq!(Figures::of_wrk("wrk: no such host"), None);
     }
 }

@@ -7,6 +7,7 @@ mod latency;
 mod memory;
 mod saturation;
 mod steady;
+mod streams;
 
 use anyhow::Result;
 
@@ -18,6 +19,7 @@ use crate::report::Report;
 pub(crate) enum Measure {
     Saturation,
     Tls,
+    Streams,
     Ignored,
     Hooks,
     Steady,
@@ -29,10 +31,11 @@ pub(crate) enum Measure {
 // === impl Measure ===
 
 impl Measure {
-    pub(crate) fn all() -> [Self; 8] {
+    pub(crate) fn all() -> [Self; 9] {
         [
             Self::Saturation,
             Self::Tls,
+            Self::Streams,
             Self::Ignored,
             Self::Hooks,
             Self::Steady,
@@ -46,6 +49,7 @@ impl Measure {
         match self {
             Self::Saturation => "nginx at saturation",
             Self::Tls => "TLS at saturation",
+            Self::Streams => "HTTP/2 and gRPC at saturation",
             Self::Ignored => "cost of being ignored",
             Self::Hooks => "own time of each hook",
             Self::Steady => "CPU at a steady rate",
@@ -59,6 +63,7 @@ impl Measure {
         match self {
             Self::Saturation => saturation::run(lab, plan, report),
             Self::Tls => saturation::run_tls(lab, plan, report),
+            Self::Streams => streams::run(lab, plan, report),
             Self::Ignored => ignored::run(lab, plan, report),
             Self::Hooks => hooks::run(lab, plan, report),
             Self::Steady => steady::run(lab, plan, report),

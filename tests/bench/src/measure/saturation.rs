@@ -8,7 +8,7 @@ use weft_workloads::programs::{Nginx, Tls};
 use weft_workloads::{Group, Running, Workloads};
 
 use crate::lab::{Beside, Lab, Sampler};
-use crate::load::wrk;
+use crate::load::{Figures, h2load, wrk};
 use crate::measure::hooks;
 use crate::plan::Plan;
 use crate::report::{Cell, Report, Table};
@@ -16,27 +16,34 @@ use crate::samples::Samples;
 use crate::watch::cpu::{self, Cpu, CpuUse};
 use crate::watch::prometheus::OwnFigures;
 
-/// Who is asked, and what the tables are called.
-struct Server<'a> {
-    running: &'a Running,
-    url: String,
+/// Who is asked by what, and what the tables are called.
+pub(super) struct Server<'a> {
+    pub(super) running: &'a Running,
+    pub(super) load: Load,
     /// Name of its spans' service.
-    service: &'static str,
-    rates: &'static str,
-    work: &'static str,
-    spans: &'static str,
-    programs: &'static str,
+    pub(super) service: &'static str,
+    pub(super) rates: &'static str,
+    pub(super) work: &'static str,
+    pub(super) spans: &'static str,
 }
 
-const TURNS: [(&str, Beside); 3] = [
+pub(super) enum Load {
+    /// Its URL.
+    Wrk(String),
+    /// What is asked for, the URL last.
+    H2load(Vec<String>),
+}
+
+pub(super) const TURNS: [(&str, Beside); 3] = [
     ("without weft", Beside::Nothing),
     ("weft, every span", Beside::Weft(Sampler::All)),
     ("weft, 1 % sampled", Beside::Weft(Sampler::OnePercent)),
 ];
 
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     rate: Samples,
+    mean: Samples,
     p50: Samples,
     p99: Samples,
     errors: u64,
@@ -45,7 +52,7 @@ struct Turn {
     of_others: BTreeMap<String, u64>,
     /// Microseconds of CPU a request, of nginx and wrk with the hooks in them.
     programs_us: Samples,
-    weft_us: Samples,
+    pub(super) weft_us: Samples,
     weft_cpu: Samples,
     sink_cpu: Samples,
     /// Of the last round.
@@ -56,12 +63,11 @@ struct Turn {
 pub(crate) fn run(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()> {
     let server = Server {
         running: &lab.nginx,
-        url: lab.nginx.url(),
+        load: Load::Wrk(lab.nginx.url()),
         service: "nginx",
         rates: "nginx, small file, wrk with 32 connections: one worker and one thread on two cores",
         work: "CPU a request in these runs, µs (others at work on the machine matter less here)",
         spans: "spans of these runs",
-        programs: "kernel programs for each request",
     };
     let turns = server.turns(lab, plan, &TURNS, report)?;
     let [without, all, sampled] = turns.as_slice() else {
@@ -109,41 +115,60 @@ pub(crate) fn run_tls(lab: &Lab, plan: &Plan, report: &mut Report) -> Result<()>
             25.0,
             "fewer requests at saturation, nginx with TLS",
             "the same by CPU a request, nginx with TLS",
+            "kernel programs for each request, nginx with TLS, both ends",
             Server {
                 running: &nginx,
-                url: https(&nginx),
+                load: Load::Wrk(https(&nginx)),
                 service: "nginx",
                 rates: "nginx with TLS, the same otherwise",
                 work: "CPU a request, µs, nginx with TLS",
                 spans: "spans of these runs, nginx with TLS",
-                programs: "kernel programs for each request, nginx with TLS, both ends",
             },
         ),
         (
             20.0,
             "fewer requests at saturation, Go with TLS",
             "the same by CPU a request, Go with TLS",
+            "kernel programs for each request, Go with TLS, both ends",
             Server {
                 running: &go,
-                url: https(&go),
+                load: Load::Wrk(https(&go)),
                 service: "tls",
                 rates: "net/http with TLS, wrk with 32 connections",
                 work: "CPU a request, µs, Go with TLS",
                 spans: "spans of these runs, Go with TLS",
-                programs: "kernel programs for each request, Go with TLS, both ends",
             },
         ),
     ];
-    for (at_most, by_rate, by_cpu, server) in servers {
+    for (at_most, by_rate, by_cpu, programs, server) in servers {
         let turns = server.turns(lab, plan, &TURNS[..2], report)?;
         if let [without, all] = turns.as_slice() {
             report.aim(by_rate, "%", at_most, all.fewer(without));
             report.aim(by_cpu, "%", at_most, all.fewer_by_cpu(without));
         }
-        let programs = hooks::per_request(lab, plan, &server.url, server.programs)?;
+        let programs = hooks::per_request(lab, plan, &https(server.running), programs)?;
         report.tables.push(programs);
     }
     Ok(())
+}
+
+// === impl Load ===
+
+impl Load {
+    fn run(&self, workloads: &Workloads, duration: Duration) -> Result<Figures> {
+        match self {
+            Self::Wrk(url) => wrk::run(workloads, url, duration),
+            Self::H2load(options) => h2load::run(workloads, options, duration),
+        }
+    }
+
+    /// Name of its spans' service.
+    fn service(&self) -> &'static str {
+        match self {
+            Self::Wrk(_) => "wrk",
+            Self::H2load(_) => "h2load",
+        }
+    }
 }
 
 type Beginning = (&'static str, Beside);
@@ -152,7 +177,7 @@ type Beginning = (&'static str, Beside);
 
 impl Server<'_> {
     /// Takes turns, and tells of them.
-    fn turns(
+    pub(super) fn turns(
         &self,
         lab: &Lab,
         plan: &Plan,
@@ -160,7 +185,7 @@ impl Server<'_> {
         report: &mut Report,
     ) -> Result<Vec<Turn>> {
         let mut turns: Vec<Turn> = kinds.iter().map(|_| Turn::default()).collect();
-        wrk::run(&lab.workloads, &self.url, plan.saturation / 2)?;
+        self.load.run(&lab.workloads, plan.saturation / 2)?;
         for _ in 0..plan.rounds {
             for ((_, beside), turn) in kinds.iter().zip(&mut turns) {
                 turn.take(lab, self, plan, *beside)?;
@@ -176,7 +201,7 @@ impl Server<'_> {
         Ok(turns)
     }
 
-    /// CPU time of the server, and of all children of this process that have ended: wrk is the only one in between.
+    /// CPU time of the server, and of all children of this process that have ended: the load is the only one in between.
     fn programs_time(&self) -> Result<Duration> {
         let mut time = cpu::of_ended_children()?;
         for pid in self.running.pids() {
@@ -193,6 +218,7 @@ fn rates(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
             "",
             "requests/s",
             "change %",
+            "mean µs",
             "p50 µs",
             "p99 µs",
             "weft CPU %",
@@ -211,6 +237,7 @@ fn rates(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
             [
                 Cell::from(&turn.rate),
                 change,
+                Cell::from(&turn.mean),
                 Cell::from(&turn.p50),
                 Cell::from(&turn.p99),
                 Cell::from(&turn.weft_cpu),
@@ -229,7 +256,7 @@ fn rates(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
 fn work(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
     let mut table = Table::new(
         server.work,
-        &["", "nginx and wrk", "change %", "weft", "all, change %"],
+        &["", "server and load", "change %", "weft", "all, change %"],
     );
     let without = &turns[0];
     for ((name, beside), turn) in kinds.iter().zip(turns) {
@@ -275,7 +302,7 @@ fn spans(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
             table.note(format!("{name}, last round: {figure} {value}"));
         }
     }
-    table.note("of requests: two for each request that wrk counted; those under way when it stops are received, too");
+    table.note("of requests: two for each request that the load counted; those under way when it stops are received, too");
     table
 }
 
@@ -283,20 +310,20 @@ fn spans(server: &Server<'_>, kinds: &[Beginning], turns: &[Turn]) -> Table {
 
 impl Turn {
     /// By so much fewer requests a second were answered than without, %.
-    fn fewer(&self, without: &Turn) -> Option<f64> {
+    pub(super) fn fewer(&self, without: &Turn) -> Option<f64> {
         let change = self.rate.change_from(&without.rate).summary();
         change.map(|change| -change.median)
     }
 
     /// So much of the work a request is more than without, %.
-    fn fewer_by_cpu(&self, without: &Turn) -> Option<f64> {
+    pub(super) fn fewer_by_cpu(&self, without: &Turn) -> Option<f64> {
         let all = self.programs_us.plus(&self.weft_us);
         let change = without.programs_us.change_from(&all).summary();
         change.map(|change| -change.median)
     }
 
     /// Spans that did not come, %.
-    fn lost(&self) -> f64 {
+    pub(super) fn lost(&self) -> f64 {
         (100.0 * (1.0 - self.received as f64 / self.expected as f64)).max(0.0)
     }
 
@@ -307,7 +334,7 @@ impl Turn {
             .map(|traced| anyhow::Ok((Cpu::of(traced.pid())?, Cpu::of(traced.sink.pid())?)))
             .transpose()?;
         let programs = server.programs_time()?;
-        let figures = wrk::run(&lab.workloads, &server.url, plan.saturation)?;
+        let figures = server.load.run(&lab.workloads, plan.saturation)?;
         let per_request = |time: Duration| time.as_secs_f64() * 1e6 / figures.requests as f64;
         self.programs_us.push(per_request(
             server.programs_time()?.saturating_sub(programs),
@@ -323,15 +350,24 @@ impl Turn {
             self.expected += 2 * figures.requests;
             for (service, spans) in counts.spans {
                 match service.as_str() {
-                    name if name == server.service || name == "wrk" => self.received += spans,
+                    name if name == server.service || name == server.load.service() => {
+                        self.received += spans;
+                    }
                     _ => *self.of_others.entry(service).or_default() += spans,
                 }
             }
             self.own = traced.figures();
         }
         self.rate.push(figures.requests_per_second);
-        self.p50.push(figures.p50.as_secs_f64() * 1e6);
-        self.p99.push(figures.p99.as_secs_f64() * 1e6);
+        for (samples, time) in [
+            (&mut self.mean, figures.mean),
+            (&mut self.p50, figures.p50),
+            (&mut self.p99, figures.p99),
+        ] {
+            if let Some(time) = time {
+                samples.push(time.as_secs_f64() * 1e6);
+            }
+        }
         self.errors += figures.errors;
         traced.map_or(Ok(()), |traced| traced.stop().map(drop))
     }
