@@ -1,6 +1,7 @@
 //! Requests and responses of one connection, paired by order or, in HTTP/2, by stream.
 
 mod cause;
+mod frames;
 mod listener;
 mod stream;
 mod streams;
