@@ -156,6 +156,87 @@ fn hostile_bytes() -> Result<()> {
     })
 }
 
+/// Clients of HTTP/2 that mean harm: memory stays bounded, and every stream is a span or counted.
+#[test]
+fn hostile_frames() -> Result<()> {
+    const MANY: u32 = 4000;
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = scene
+            .workloads
+            .spawn(&Nginx::new().directive("location / { return 200 ok; }"))?;
+        let (mut weft, metrics) = with_metrics(scene, "")?;
+        let before = resident_kilobytes(weft.pid())?;
+        let get = [0x82, 0x84, 0x86, 0x41, 1, b'h'];
+        let streams = || (0..MANY).map(|number| 2 * number + 1);
+        let open = |stream| frame(1, 5, stream, &get);
+        let many = |each: &dyn Fn(u32) -> Vec<u8>| streams().flat_map(each).collect::<Vec<u8>>();
+        // An entry of the table, as long as may be, that each block names again and again.
+        let entry = [&[0x40, 1, b'x', 0x7f, 0xe1, 0x1d][..], &[b'v'; 3936]].concat();
+        let bomb = [&get[..], &entry, &[0xbe; 12_000]].concat();
+        let attacks: [(&str, Vec<u8>); 7] = [
+            (
+                "resets",
+                many(&|id| [open(id), frame(3, 0, id, &[0, 0, 0, 8])].concat()),
+            ),
+            ("streams that stay open", many(&open)),
+            (
+                "continuations",
+                [
+                    frame(1, 0, 1, &get),
+                    frame(9, 0, 1, &[0; 1000]).repeat(2000),
+                ]
+                .concat(),
+            ),
+            (
+                "field bombs",
+                (0..50)
+                    .flat_map(|id| frame(1, 5, 2 * id + 1, &bomb))
+                    .collect(),
+            ),
+            ("padding", many(&|id| frame(1, 13, id, &[255, 0x82]))),
+            (
+                "tables",
+                many(&|id| frame(1, 5, id, &[0x3f, 0xff, 0xff, 0xff, 0x07, 0x82])),
+            ),
+            (
+                "settings",
+                frame(4, 0, 0, &[0, 1, 255, 255, 255, 255]).repeat(20_000),
+            ),
+        ];
+        for (name, bytes) in attacks {
+            let peer = Server::start(move |stream| {
+                std::io::copy(stream, &mut std::io::sink())?;
+                Ok(())
+            })?;
+            let mut client = Client::connect(peer.address)?;
+            client
+                .send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?
+                .send(frame(4, 0, 0, &[]))?;
+            for piece in bytes.chunks(10_000) {
+                client.send(piece)?;
+            }
+            drop(client);
+            peer.join()?;
+            ensure!(weft.is_running(), "{name}: weft ended:\n{}", weft.errors());
+        }
+        metrics.balanced()?;
+        let after = resident_kilobytes(weft.pid())?;
+        ensure!(
+            after < before + 60_000,
+            "resident memory went from {before} to {after} kB"
+        );
+        scene.curl(&[&format!("{}/{}", server.url(), scene.tag)])?;
+        scene.finish(weft)?.count(2)?;
+        Ok(())
+    })
+}
+
+/// RFC 9113 §4.1.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
+    [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
 /// Bytes without meaning, the same in each run (a linear congruence).
 fn noise(seed: u64) -> Vec<u8> {
     let mut state = seed;
