@@ -6,6 +6,7 @@ use memchr::memchr;
 
 use super::start_line::{is_text, is_token};
 use super::{Fields, Malformed};
+use crate::propagation;
 
 /// Collects what is kept of one head.
 ///
@@ -17,7 +18,7 @@ pub struct Collector {
     kept: Vec<u8>,
     /// Where the first value of each known name stands in `kept`.
     first: [Option<Span>; NAMES],
-    /// Chosen fields, and further values of known names, in order of appearance.
+    /// Chosen fields, trace contexts, and further values of known names, in order of appearance.
     more: Vec<(Label, Span)>,
     open: Open,
     expects_continue: bool,
@@ -76,6 +77,7 @@ struct Open {
 enum Label {
     Known(Name),
     Chosen(u16),
+    Context(propagation::Field),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +185,15 @@ impl Collector {
                 .iter()
                 .filter_map(|&(label, span)| match label {
                     Label::Chosen(index) => Some((index, span.of(&kept))),
-                    Label::Known(_) => None,
+                    Label::Known(_) | Label::Context(_) => None,
+                })
+                .collect();
+            fields.contexts = self
+                .more
+                .iter()
+                .filter_map(|&(label, span)| match label {
+                    Label::Context(field) => Some((field, span.of(&kept))),
+                    Label::Known(_) | Label::Chosen(_) => None,
                 })
                 .collect();
         }
@@ -208,6 +218,9 @@ impl Collector {
                     self.open.first = Some(name);
                 }
             }
+        } else if let Some(field) = propagation::Field::of(name) {
+            let kept = *span.get_or_insert_with(|| self.keep(value));
+            self.push(Label::Context(field), kept);
         }
         for (index, wanted) in (0_u16..).zip(wanted) {
             if name.eq_ignore_ascii_case(wanted.as_bytes()) {

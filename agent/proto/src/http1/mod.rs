@@ -18,6 +18,8 @@ mod transcript;
 
 use bytes::Bytes;
 
+use crate::propagation;
+
 pub use parser::{
     Interest, MAX_ALLOCATED, Parser, Request, RequestParser, Response, ResponseParser, Side, Start,
 };
@@ -101,6 +103,8 @@ pub struct Fields {
     pub traceparent: Option<Bytes>,
     /// Joined by `,` when it came in several lines.
     pub tracestate: Option<Bytes>,
+    /// Trace contexts in other formats, in order of appearance.
+    pub contexts: Vec<(propagation::Field, Bytes)>,
     /// As announced, when valid.
     pub content_length: Option<u64>,
     pub content_type: Option<Bytes>,

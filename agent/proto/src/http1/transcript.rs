@@ -52,6 +52,7 @@ impl Transcript {
             user_agent,
             traceparent,
             tracestate,
+            contexts,
             content_length,
             content_type,
             upgrade,
@@ -70,6 +71,9 @@ impl Transcript {
         ] {
             value.iter().for_each(|value| field(name, value));
         }
+        contexts
+            .iter()
+            .for_each(|(name, value)| field(&format!("{name:?}"), value));
         chosen
             .iter()
             .for_each(|(index, value)| field(&format!("[{index}]"), value));

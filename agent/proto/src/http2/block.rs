@@ -19,7 +19,7 @@ pub(super) struct Collector {
     buffer: Vec<u8>,
     /// Where the first value of each kept name stands in `buffer`.
     first: [Option<Span>; KEPT_FIELDS],
-    /// Chosen fields, and further values of `traceparent` and `tracestate`, in order of appearance.
+    /// Chosen fields, and further values of those that carry a trace context, in order of appearance.
     more: Vec<(More, Span)>,
     unknown: u32,
     /// Bits of kept names of which a value is not known.
@@ -45,6 +45,15 @@ struct Span {
     len: u32,
 }
 
+const CONTEXTS: [Field; 7] = [
+    Field::B3,
+    Field::B3TraceId,
+    Field::B3SpanId,
+    Field::B3Sampled,
+    Field::B3Flags,
+    Field::UberTraceId,
+    Field::AmznTraceId,
+];
 /// Most bytes of kept values of a block.
 const MAX_KEPT: usize = 64 * 1024;
 /// Most elements of [`Collector::more`].
@@ -179,6 +188,10 @@ impl Collector {
             content_length: text(Field::ContentLength).and_then(|length| number(&length)),
             traceparent: joined(Field::TraceParent),
             tracestate: joined(Field::TraceState),
+            contexts: CONTEXTS
+                .into_iter()
+                .filter_map(|field| Some((field.context()?, joined(field)?)))
+                .collect(),
             grpc_timeout: text(Field::GrpcTimeout),
             grpc_trace_bin: text(Field::GrpcTraceBin),
             grpc_status: text(Field::GrpcStatus).and_then(|code| number(&code)?.try_into().ok()),
@@ -219,7 +232,7 @@ impl Collector {
                 refers = true;
             }
         }
-        let joins = again && matches!(label.field, Field::TraceParent | Field::TraceState);
+        let joins = again && label.field.is_context();
         let joined = joins.then_some(More::Joined(label.field));
         for more in label.chosen().map(More::Chosen).into_iter().chain(joined) {
             if self.more.len() < MAX_MORE {

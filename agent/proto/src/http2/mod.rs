@@ -19,7 +19,7 @@ use bytes::Bytes;
 pub use parser::{MAX_ALLOCATED, Parser};
 pub use sniff::sniff;
 
-use crate::Piece;
+use crate::{Piece, propagation};
 
 /// Whose bytes a direction carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,7 +91,7 @@ impl Ends {
 
 /// The fields of a block that anyone asked for; the values are slices of one buffer.
 ///
-/// Of a field that comes more than once the first value is kept, of `traceparent` and `tracestate`
+/// Of a field that comes more than once the first value is kept, of those that carry a trace context
 /// all, joined by `,`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
@@ -109,6 +109,8 @@ pub struct Block {
     pub content_length: Option<u64>,
     pub traceparent: Option<Bytes>,
     pub tracestate: Option<Bytes>,
+    /// Trace contexts in other formats.
+    pub contexts: Vec<(propagation::Field, Bytes)>,
     /// As sent, see [`timeout_ns`](crate::grpc::timeout_ns).
     pub grpc_timeout: Option<Bytes>,
     /// As sent, see [`trace_parent`](crate::grpc::trace_parent).

@@ -94,6 +94,7 @@ pub(super) fn describe(block: &Block) -> String {
         content_length,
         traceparent,
         tracestate,
+        contexts,
         grpc_timeout,
         grpc_trace_bin,
         grpc_status,
@@ -130,6 +131,9 @@ pub(super) fn describe(block: &Block) -> String {
         if let Some(value) = value {
             let _ = write!(line, " {name}={value}");
         }
+    }
+    for (name, value) in contexts {
+        let _ = write!(line, " {name:?}={}", value.escape_ascii());
     }
     for (index, value) in chosen {
         let _ = write!(line, " [{index}]={}", value.escape_ascii());

@@ -1,5 +1,7 @@
 //! What a field's name means to anyone who asks.
 
+use crate::propagation;
+
 /// Of a field's name: which of the fields that are always kept it is, and which chosen one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http2) struct Label {
@@ -34,6 +36,13 @@ pub(in crate::http2) enum Field {
     GrpcTraceBin,
     GrpcStatus,
     GrpcMessage,
+    B3,
+    B3TraceId,
+    B3SpanId,
+    B3Sampled,
+    B3Flags,
+    UberTraceId,
+    AmznTraceId,
     /// Begins with a colon and is none of the above.
     Pseudo,
     Other,
@@ -42,7 +51,7 @@ pub(in crate::http2) enum Field {
 }
 
 /// Of these one value is kept; they stand first.
-pub(in crate::http2) const KEPT_FIELDS: usize = 16;
+pub(in crate::http2) const KEPT_FIELDS: usize = 23;
 const NOT_CHOSEN: u16 = u16::MAX;
 
 // === impl Label ===
@@ -117,6 +126,13 @@ impl Field {
             b"grpc-trace-bin" => Self::GrpcTraceBin,
             b"grpc-status" => Self::GrpcStatus,
             b"grpc-message" => Self::GrpcMessage,
+            b"b3" => Self::B3,
+            b"x-b3-traceid" => Self::B3TraceId,
+            b"x-b3-spanid" => Self::B3SpanId,
+            b"x-b3-sampled" => Self::B3Sampled,
+            b"x-b3-flags" => Self::B3Flags,
+            b"uber-trace-id" => Self::UberTraceId,
+            b"x-amzn-trace-id" => Self::AmznTraceId,
             [b':', ..] => Self::Pseudo,
             _ => Self::Other,
         }
@@ -133,5 +149,24 @@ impl Field {
                 | Self::Status
                 | Self::Pseudo
         )
+    }
+
+    /// It carries a trace context, or a part of one.
+    pub(in crate::http2) fn is_context(self) -> bool {
+        matches!(self, Self::TraceParent | Self::TraceState) || self.context().is_some()
+    }
+
+    /// In another format than W3C's.
+    pub(in crate::http2) fn context(self) -> Option<propagation::Field> {
+        Some(match self {
+            Self::B3 => propagation::Field::B3,
+            Self::B3TraceId => propagation::Field::B3TraceId,
+            Self::B3SpanId => propagation::Field::B3SpanId,
+            Self::B3Sampled => propagation::Field::B3Sampled,
+            Self::B3Flags => propagation::Field::B3Flags,
+            Self::UberTraceId => propagation::Field::UberTraceId,
+            Self::AmznTraceId => propagation::Field::AmznTraceId,
+            _ => return None,
+        })
     }
 }
