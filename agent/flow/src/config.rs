@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use weft_proto::propagation::Propagator;
+
 use crate::sample::Sampler;
 
 #[derive(Clone, Debug)]
@@ -10,6 +12,8 @@ pub struct Config {
     pub headers: Arc<[String]>,
     pub limits: Limits,
     pub links: Links,
+    /// Which trace contexts of requests are read: the first valid one of this list counts.
+    pub propagators: Arc<[Propagator]>,
     pub self_instrumented: SelfInstrumented,
     /// Connections with one of these ports on either end are muted.
     pub skip_ports: Vec<u16>,
@@ -81,6 +85,12 @@ impl Default for Config {
             headers: Arc::from([]),
             limits: Limits::default(),
             links: Links::default(),
+            propagators: Arc::from([
+                Propagator::TraceContext,
+                Propagator::B3,
+                Propagator::Jaeger,
+                Propagator::XRay,
+            ]),
             self_instrumented: SelfInstrumented::default(),
             skip_ports: Vec::new(),
             sampler: Sampler::default(),

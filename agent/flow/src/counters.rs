@@ -119,6 +119,9 @@ counters! {
     blocks_unknown: "blocks_unknown";
 
     linked_trace_parent: "links", "traceparent";
+    linked_b3: "links", "b3";
+    linked_jaeger: "links", "jaeger";
+    linked_xray: "links", "xray";
     linked_wire_position: "links", "wire-position";
     linked_thread: "links", "thread";
     linked_goroutine: "links", "goroutine";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weft_proto::grpc;
+use weft_proto::propagation::Propagator;
 use weft_proto::trace_context::{SpanId, TraceId};
 
 /// One side of one exchange.
@@ -57,6 +58,10 @@ pub enum Kind {
 pub enum Link {
     /// The request carried a `traceparent`.
     TraceParent,
+    /// It carried another trace context.
+    B3,
+    Jaeger,
+    XRay,
     /// Both ends of the connection were seen on this node.
     WirePosition,
     /// Sent by a blocking worker that had exactly one live server request.
@@ -179,6 +184,9 @@ impl Link {
     pub fn name(self) -> &'static str {
         match self {
             Self::TraceParent => "traceparent",
+            Self::B3 => "b3",
+            Self::Jaeger => "jaeger",
+            Self::XRay => "xray",
             Self::WirePosition => "wire-position",
             Self::Thread => "thread",
             Self::Goroutine => "goroutine",
@@ -190,6 +198,19 @@ impl Link {
 
     /// Parent and child are in different processes, or may be.
     pub fn crosses_processes(self) -> bool {
-        matches!(self, Self::TraceParent | Self::WirePosition)
+        matches!(
+            self,
+            Self::TraceParent | Self::B3 | Self::Jaeger | Self::XRay | Self::WirePosition
+        )
+    }
+
+    /// By a trace context that the request carried.
+    pub(crate) fn by(propagator: Propagator) -> Self {
+        match propagator {
+            Propagator::TraceContext => Self::TraceParent,
+            Propagator::B3 => Self::B3,
+            Propagator::Jaeger => Self::Jaeger,
+            Propagator::XRay => Self::XRay,
+        }
     }
 }

@@ -158,7 +158,7 @@ impl Listener<'_> {
         let full = streams.open.len() >= MAX_STREAMS;
         let mark = self.mark(start);
         let unsure = Unsure::of(&block);
-        let head = Head::of_stream(stream, block, start);
+        let head = Head::of_stream(stream, block, start, &self.state.config.propagators);
         let call = head.http.call.is_some();
         let node = if full {
             self.state.counters.requests += 1;

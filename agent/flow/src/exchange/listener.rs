@@ -1,9 +1,9 @@
 //! What a parser finds, on its way to the exchanges and spans.
 
-use bytes::Bytes;
 use weft_proto::grpc;
 use weft_proto::http1::{self, Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
-use weft_proto::trace_context::{SpanId, TraceId, TraceParent, trace_state};
+use weft_proto::propagation::{Context, Fields, Propagator};
+use weft_proto::trace_context::{SpanId, TraceId};
 
 use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
 use crate::forwards::Line;
@@ -57,8 +57,7 @@ pub(crate) struct GoesOver {
 pub(super) struct Head {
     pub(super) http: Http,
     pub(super) partial: bool,
-    pub(super) parent: Option<TraceParent>,
-    pub(super) trace_state: Option<Bytes>,
+    pub(super) context: Option<Context>,
     /// HTTP/2.
     pub(super) stream: Option<u32>,
     /// Where it begins.
@@ -86,19 +85,17 @@ impl Listener<'_> {
     }
 
     fn header(&mut self, head: &mut Head) -> Option<Header> {
-        let parent = head
-            .parent
-            .filter(|_| self.state.config.links.trace_parent)?;
-        let ends = &self.carrier.ends;
+        let context = head.context.take();
+        let context = context.filter(|_| self.state.config.links.trace_parent)?;
+        let (parent, ends) = (&context.parent, &self.carrier.ends);
         let own = match self.kind {
             Kind::Server => {
-                self.state.incoming.came(self.process, &parent, ends);
+                self.state.incoming.came(self.process, parent, ends);
                 false
             }
-            Kind::Client => self.state.is_own_context(self.process, &parent, ends),
+            Kind::Client => self.state.is_own_context(self.process, parent, ends),
         };
-        let state = head.trace_state.take();
-        Some(Header { parent, state, own })
+        Some(Header { context, own })
     }
 
     /// A request has begun: its span, unless there are too many.
@@ -302,7 +299,8 @@ impl Conversation for Listener<'_> {
             _ => Answers::Other,
         };
         let line = mark.forwards.then(|| Line::of(&head.method, &head.target));
-        let node = self.begin(Head::of_http1(head, start), &mark, cause);
+        let head = Head::of_http1(head, start, &self.state.config.propagators);
+        let node = self.begin(head, &mark, cause);
         let live = match (self.kind, node) {
             (Kind::Server, Some(node)) => self.occupy(node, &mark, start, alone),
             _ => false,
@@ -449,7 +447,7 @@ fn is_span_export(http: &Http) -> bool {
 // === impl Head ===
 
 impl Head {
-    fn of_http1(head: RequestHead, start: u64) -> Self {
+    fn of_http1(head: RequestHead, start: u64, propagators: &[Propagator]) -> Self {
         let RequestHead {
             method,
             target,
@@ -460,9 +458,14 @@ impl Head {
         // Plain gRPC needs HTTP/2.
         let kind = fields.content_type.as_deref().and_then(grpc::kind);
         let call = kind.filter(|kind| *kind != grpc::Kind::Grpc).map(Call::of);
+        let carried = Fields {
+            traceparent: fields.traceparent.as_ref(),
+            tracestate: fields.tracestate.as_ref(),
+            grpc_trace_bin: None,
+            others: &fields.contexts,
+        };
         Self {
-            parent: fields.traceparent.as_deref().and_then(TraceParent::parse),
-            trace_state: fields.tracestate.as_ref().and_then(trace_state),
+            context: carried.context(propagators),
             http: Http {
                 method,
                 target,

@@ -2,7 +2,7 @@
 
 use weft_proto::grpc::{self, Messages};
 use weft_proto::http2::Block;
-use weft_proto::trace_context::{TraceParent, trace_state};
+use weft_proto::propagation::{Fields, Propagator};
 
 use super::listener::Head;
 use crate::span::{Call, Http, Kind, Outcome, Span, Version};
@@ -222,22 +222,31 @@ impl Payload {
 // === impl Head ===
 
 impl Head {
-    pub(super) fn of_stream(stream: u32, block: Block, start: u64) -> Self {
+    pub(super) fn of_stream(
+        stream: u32,
+        block: Block,
+        start: u64,
+        propagators: &[Propagator],
+    ) -> Self {
         let kind = block.content_type.as_deref().and_then(grpc::kind);
         let call = kind.map(|kind| Call {
             timeout_ns: block.grpc_timeout.as_deref().and_then(grpc::timeout_ns),
             ..Call::of(kind)
         });
-        let named = block.traceparent.as_deref().and_then(TraceParent::parse);
-        let binary = || block.grpc_trace_bin.as_deref().and_then(grpc::trace_parent);
+        let carried = Fields {
+            traceparent: block.traceparent.as_ref(),
+            tracestate: block.tracestate.as_ref(),
+            grpc_trace_bin: block.grpc_trace_bin.as_ref(),
+            others: &block.contexts,
+        };
+        let context = carried.context(propagators);
         let target = block.path.or_else(|| {
             let connects = block.method.as_deref() == Some(b"CONNECT");
             block.authority.clone().filter(|_| connects)
         });
         let unknown = block.unknown > 0 && (block.method.is_none() || target.is_none());
         Self {
-            parent: named.or_else(binary),
-            trace_state: block.tracestate.as_ref().and_then(trace_state),
+            context,
             partial: block.partial || unknown,
             http: Http {
                 method: block.method.unwrap_or_default(),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use weft_proto::trace_context::{SpanId, TraceId};
 
-use super::{Around, Node, NodeKey, Progress, Spans};
+use super::{Around, Header, Node, NodeKey, Progress, Spans};
 use crate::config::SelfInstrumented;
 use crate::processes::Entry;
 use crate::sample::{SAMPLED, Sampler};
@@ -158,7 +158,7 @@ impl Spans {
         let reported = node.is_reported(around);
         if let Some(header) = header {
             // What the application said wins; a parent that is not reported is passed over.
-            if header.parent.trace_id != context.trace_id || !reported {
+            if header.context.parent.trace_id != context.trace_id || !reported {
                 return self.alone(child, around);
             }
         }
@@ -167,7 +167,7 @@ impl Spans {
         } else {
             context.parent
         };
-        let state = header.and_then(|header| header.state.clone());
+        let state = header.and_then(|header| header.context.state.clone());
         Context {
             trace_id: context.trace_id,
             parent,
@@ -181,20 +181,23 @@ impl Spans {
     /// Without a parent on this node: the header's, or a new trace.
     pub(super) fn alone(&mut self, key: NodeKey, around: &Around<'_>) -> Context {
         let header = self.nodes.get(key).and_then(|node| node.header.as_ref());
-        if let Some(header) = header {
+        let (Sampler::Always(root) | Sampler::ParentBased(root)) = around.config.sampler;
+        let decide = |trace_id| if root.keeps(trace_id) { SAMPLED } else { 0 };
+        if let Some(Header { context, own }) = header {
+            let parent = context.parent;
+            let parent_flags = context.decided.then_some(parent.flags);
             return Context {
-                trace_id: header.parent.trace_id,
-                parent: (!header.own).then_some(header.parent.parent_id),
-                flags: header.parent.flags,
-                state: header.state.clone(),
-                link: Link::TraceParent,
-                parent_flags: Some(header.parent.flags),
+                trace_id: parent.trace_id,
+                parent: (!own).then_some(parent.parent_id),
+                flags: parent_flags.unwrap_or_else(|| decide(&parent.trace_id)),
+                state: context.state.clone(),
+                link: Link::by(context.propagator),
+                parent_flags,
             };
         }
         let trace_id = TraceId(self.random_id());
-        let (Sampler::Always(root) | Sampler::ParentBased(root)) = around.config.sampler;
         Context {
-            flags: if root.keeps(&trace_id) { SAMPLED } else { 0 },
+            flags: decide(&trace_id),
             trace_id,
             parent: None,
             state: None,

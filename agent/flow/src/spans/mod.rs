@@ -16,12 +16,12 @@ mod context;
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
-use weft_proto::trace_context::{SpanId, TraceParent};
+use weft_proto::propagation;
+use weft_proto::trace_context::SpanId;
 
 use crate::config::Config;
 use crate::counters::Counters;
@@ -79,8 +79,7 @@ pub(crate) enum Cause {
 /// The trace context a request carried.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
-    pub(crate) parent: TraceParent,
-    pub(crate) state: Option<Bytes>,
+    pub(crate) context: propagation::Context,
     /// Written by the sending process as its own span: that span's ids are taken over.
     pub(crate) own: bool,
 }
@@ -156,7 +155,7 @@ impl Spans {
         // A TLS session's socket may be proved by the response.
         let waits_for_socket = span.partial.peer && around.config.links.wire_position;
         let id = match &header {
-            Some(header) if header.own => header.parent.parent_id,
+            Some(header) if header.own => header.context.parent.parent_id,
             _ => SpanId(self.random_id()),
         };
         let key = self.nodes.insert(Node {
@@ -425,6 +424,9 @@ impl Spans {
             counters.spans_emitted += 1;
             *match span.link {
                 Link::TraceParent => &mut counters.linked_trace_parent,
+                Link::B3 => &mut counters.linked_b3,
+                Link::Jaeger => &mut counters.linked_jaeger,
+                Link::XRay => &mut counters.linked_xray,
                 Link::WirePosition => &mut counters.linked_wire_position,
                 Link::Thread => &mut counters.linked_thread,
                 Link::Goroutine => &mut counters.linked_goroutine,

@@ -396,6 +396,9 @@ pub fn check_equations(counters: &Counters) {
         c.connections_open + c.connections_closed + c.connections_evicted + c.connections_replaced;
     assert_eq!(c.connections_opened, connections);
     let links = c.linked_trace_parent
+        + c.linked_b3
+        + c.linked_jaeger
+        + c.linked_xray
         + c.linked_wire_position
         + c.linked_thread
         + c.linked_goroutine

@@ -193,7 +193,8 @@ fn application(group: Group, program: &dyn Program, handling: Handling) -> Resul
                 }
                 Handling::Pool => {
                     ensure!(
-                        matches!(client.link(), "thread" | "hand-off") && client.is_child_of(server),
+                        matches!(client.link(), "thread" | "hand-off")
+                            && client.is_child_of(server),
                         "the call is not below the request:\n{spans}"
                     );
                 }
