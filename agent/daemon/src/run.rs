@@ -168,6 +168,7 @@ pub(crate) fn options(config: &Config) -> bpf::Options {
 fn flow_config(config: &Config) -> FlowConfig {
     FlowConfig {
         headers: config.http.headers.clone().into(),
+        propagators: config.propagation.propagators().collect(),
         self_instrumented: match config.http.instrumented {
             Instrumented::Skip => SelfInstrumented::Skip,
             Instrumented::Keep => SelfInstrumented::Keep,

@@ -30,7 +30,7 @@ impl Environment {
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         names: &[&'static str],
         read: impl Fn(&str) -> Result<T, String>,
@@ -50,6 +50,7 @@ impl Config {
             batch,
             resource,
             sampler,
+            propagation,
             ..
         } = self;
         env.read(&["OTEL_EXPORTER_OTLP_ENDPOINT"], Uri::read, |uri| {
@@ -151,6 +152,7 @@ impl Config {
                 }
             },
         )?;
+        propagation.apply(env)?;
         sampling(env, sampler)
     }
 }

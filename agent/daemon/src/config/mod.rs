@@ -6,6 +6,7 @@
 
 mod env;
 mod file;
+mod propagation;
 mod text;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     env::Environment,
+    propagation::Propagation,
     text::{ByteSize, Text},
 };
 use crate::export::{Pattern, RouteMode};
@@ -51,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) socket: Option<PathBuf>,
     pub(crate) selection: Selection,
     pub(crate) http: Http,
+    pub(crate) propagation: Propagation,
     pub(crate) sampler: Sampling,
     pub(crate) otlp: Otlp,
     pub(crate) batch: Batch,
@@ -332,6 +335,7 @@ impl Default for Config {
             socket: Some(PathBuf::from("/run/weft.sock")),
             selection: Selection::default(),
             http: Http::default(),
+            propagation: Propagation::default(),
             sampler: Sampling::default(),
             otlp: Otlp::default(),
             batch: Batch::default(),
