@@ -10,7 +10,7 @@ use crate::{Group, Workloads};
 /// Directory of the applications, as programs see it.
 pub const DIR: &str = "/srv/apps";
 
-const FILES: [(&str, &str); 24] = [
+const FILES: [(&str, &str); 25] = [
     ("python/hop.py", include_str!("../apps/python/hop.py")),
     ("node/hop.js", include_str!("../apps/node/hop.js")),
     ("go/hop.go", include_str!("../apps/go/hop.go")),
@@ -18,6 +18,7 @@ const FILES: [(&str, &str); 24] = [
     ("ruby/hop.rb", include_str!("../apps/ruby/hop.rb")),
     ("ruby/config.ru", include_str!("../apps/ruby/config.ru")),
     ("php/index.php", include_str!("../apps/php/index.php")),
+    ("otel/client.py", include_str!("../apps/otel/client.py")),
     ("http2/hop.mjs", include_str!("../apps/http2/hop.mjs")),
     ("http2/hop.py", include_str!("../apps/http2/hop.py")),
     ("grpc/server.py", include_str!("../apps/grpc/server.py")),

@@ -145,6 +145,22 @@ const PYPI: [Package; 6] = [
     pypi("grpcio", "1.85.3"),
 ];
 
+/// The SDK for Python, what instruments its client library, and propagators.
+pub(crate) const OPENTELEMETRY: [Package; 12] = [
+    pypi("opentelemetry-api", "1.45.2"),
+    pypi("opentelemetry-sdk", "1.45.2"),
+    pypi("opentelemetry-semantic-conventions", "0.66b2"),
+    pypi("opentelemetry-instrumentation", "0.66b2"),
+    pypi("opentelemetry-instrumentation-requests", "0.66b2"),
+    pypi("opentelemetry-util-http", "0.66b2"),
+    pypi("opentelemetry-propagator-b3", "1.45.1"),
+    pypi("opentelemetry-propagator-jaeger", "1.45.1"),
+    pypi("opentelemetry-propagator-aws-xray", "1.0.2"),
+    pypi("packaging", "26.4"),
+    pypi("typing-extensions", "4.16.0"),
+    pypi("wrapt", "2.5.2"),
+];
+
 /// Packages that are fetched together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
@@ -165,10 +181,12 @@ pub enum Group {
     Http2,
     /// gRPC in C++ under Python, and in Go.
     Grpc,
+    /// The OpenTelemetry SDK for Python.
+    OpenTelemetry,
 }
 
 impl Group {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Web,
         Self::Python,
         Self::Node,
@@ -181,6 +199,7 @@ impl Group {
         Self::Load,
         Self::Http2,
         Self::Grpc,
+        Self::OpenTelemetry,
     ];
 
     /// What every program needs around it.
@@ -203,6 +222,7 @@ impl Group {
             Self::Load => "load",
             Self::Http2 => "http2",
             Self::Grpc => "grpc",
+            Self::OpenTelemetry => "opentelemetry",
         }
     }
 
@@ -211,6 +231,7 @@ impl Group {
         match self {
             Self::Npm => &NPM,
             Self::Pypi => &PYPI,
+            Self::OpenTelemetry => &OPENTELEMETRY,
             _ => &[],
         }
     }
@@ -272,6 +293,7 @@ impl Group {
                 "golang-go",
                 "golang-google-grpc-dev",
             ],
+            Self::OpenTelemetry => &["python3", "python3-requests"],
         }
     }
 }

@@ -10,6 +10,7 @@ mod libraries;
 mod life;
 mod networks;
 mod programs;
+mod propagation;
 mod proxies;
 mod tls;
 mod wire;
