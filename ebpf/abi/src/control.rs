@@ -16,7 +16,8 @@ pub struct Control {
     pub sample_below: u64,
     /// Bits of [`TlsProbes`].
     pub tls: u32,
-    pub reserved: u32,
+    /// 1: `traceparent` is written, so that processes which serve requests are noted.
+    pub inject: u32,
 }
 
 /// Bits of [`Control::tls`].
@@ -135,6 +136,9 @@ pub struct Connection {
     /// ciphertext it received last, `[ahead_seq, ahead_end)`; the end 0: none.
     pub ahead_seq: u32,
     pub ahead_end: u32,
+    /// Bytes that were written into the send call under way.
+    pub inserted: u32,
+    pub reserved: u32,
     pub rx: Half,
     pub tx: Half,
 }

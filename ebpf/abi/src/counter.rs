@@ -66,6 +66,16 @@ counters! {
     HandOffs = "hand_offs",
     /// Logical tasks, or hand-offs, of which no state could be kept.
     TaskStateFailed = "task_state_failed",
+    /// Requests that a `traceparent` was written into.
+    Injected = "injected",
+    /// Connections that a header might have been written on, and was not: their process serves requests, whose trace is not known here.
+    InjectServes = "inject_serves",
+    /// The same: the first send call does not hold a whole head of HTTP/1 of up to 4 KB, or not the connection's first bytes.
+    InjectHead = "inject_head",
+    /// The same: the request carries a trace context.
+    InjectCarries = "inject_carries",
+    /// The same: no memory, no room in the ring buffer or in a map.
+    InjectFailed = "inject_failed",
     /// Socket storage could not be had.
     StorageFailed = "storage_failed",
 }

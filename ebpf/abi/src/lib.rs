@@ -9,6 +9,7 @@
 
 mod control;
 mod counter;
+mod inject;
 mod record;
 mod task;
 mod tls;
@@ -18,6 +19,9 @@ pub use control::{
     Wake,
 };
 pub use counter::Counter;
+pub use inject::{
+    Destination, INJECTED_BYTES, InjectControl, InjectedRecord, Injection, InjectionStage,
+};
 pub use record::{
     CloseRecord, DATA_CLASSES, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags,
     OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, StreamRecord, TAIL_BYTES,

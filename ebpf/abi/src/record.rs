@@ -30,6 +30,8 @@ pub enum RecordKind {
     Mapped = 8,
     /// A task is about to send a request of HTTP/2 that another one has handed to it: [`StreamRecord`].
     Stream = 9,
+    /// A `traceparent` was written into a request: [`InjectedRecord`](crate::InjectedRecord).
+    Injected = 10,
 }
 
 #[repr(C)]

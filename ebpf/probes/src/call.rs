@@ -14,7 +14,7 @@ use crate::{
     caller::{self, Buffers},
     connection::{self, Judged, RCV_SHUTDOWN},
     emit::{self, Piece},
-    frames,
+    frames, inject,
     kernel::{self, ABSENT, load},
     maps::{CONTROL, HINTS, count},
     sniff::{self, Start},
@@ -85,6 +85,11 @@ pub(crate) fn socket_call(
     }
     let moved = ret as u32;
     let (tcp, sequence) = connection::sequence(sk);
+    let mut inserted = 0;
+    if !receives {
+        inserted = state.inserted;
+        state.inserted = 0;
+    }
     // SAFETY: the helper takes no argument.
     let time_ns = unsafe { bpf_ktime_get_ns() };
     if !judged || state.announced & ANNOUNCED == 0 {
@@ -95,7 +100,7 @@ pub(crate) fn socket_call(
             tcp,
             sequence,
             direction,
-            moved,
+            moved: moved.wrapping_add(inserted),
         };
         connection::judge(sk, state, control, &call);
         if state.stage == Stage::Unselected as u32 {
@@ -121,7 +126,8 @@ pub(crate) fn socket_call(
         sequence.write
     };
     let is_tcp = !tcp.is_null();
-    let (offset, seq) = advance(half, moved, is_tcp, end);
+    let (offset, seq) = advance(half, moved, is_tcp, end.wrapping_sub(inserted));
+    half.seq = half.seq.wrapping_add(inserted);
     if state.stage == Stage::Muted as u32 {
         return count(Counter::CallsMuted);
     }
@@ -250,6 +256,9 @@ pub(crate) fn data(
     } else {
         sniff::start(source.first)
     };
+    if receives && control.inject != 0 && start != Start::Response && start != Start::Other {
+        inject::serves(call.tgid);
+    }
     if start != Start::Request && start != Start::Response {
         take_hint(state, call);
     }

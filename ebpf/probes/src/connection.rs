@@ -169,6 +169,7 @@ pub(crate) struct Judged {
     pub(crate) tcp: *const c_void,
     pub(crate) sequence: Sequence,
     pub(crate) direction: Direction,
+    /// Of sequence numbers: with what weft has written into the call.
     pub(crate) moved: u32,
 }
 

@@ -1,12 +1,12 @@
 //! Records into the ring buffer.
 
-use core::ptr;
+use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::Global;
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+        bpf_ringbuf_discard, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
         generated::{bpf_probe_read_user, bpf_ringbuf_output},
     },
 };
@@ -110,20 +110,41 @@ pub(crate) fn output<T>(record: &T) -> bool {
 
 /// As [`output`], for a record too large for the stack that is left: written in place.
 #[inline(always)]
-pub(crate) fn output_in_place<T>(record: &T) -> bool {
+pub(crate) fn output_in_place<T: 'static>(record: &T) -> bool {
+    let Some(slot) = reserve::<T>() else {
+        return false;
+    };
+    submit(slot, record);
+    true
+}
+
+/// Room for a record, to be [`submit`]ted or [`discard`]ed. `None`: the ring was full.
+#[inline(always)]
+pub(crate) fn reserve<T>() -> Option<&'static mut MaybeUninit<T>> {
     // SAFETY: a constant size; the result is checked.
     let slot = unsafe { bpf_ringbuf_reserve(maps::pointer(&RECORDS), size_of::<T>() as u64, 0) };
     if slot.is_null() {
         count(Counter::RecordsRingFull);
-        return false;
+        return None;
     }
+    // SAFETY: reserved and of this size.
+    Some(unsafe { &mut *slot.cast::<MaybeUninit<T>>() })
+}
+
+#[inline(always)]
+pub(crate) fn submit<T>(slot: &'static mut MaybeUninit<T>, record: &T) {
     // SAFETY: the slot is reserved and of this size.
     unsafe {
-        ptr::copy_nonoverlapping(record, slot.cast::<T>(), 1);
-        bpf_ringbuf_submit(slot, wake());
+        ptr::copy_nonoverlapping(record, slot.as_mut_ptr(), 1);
+        bpf_ringbuf_submit(slot.as_mut_ptr().cast(), wake());
     }
     count(Counter::Records);
-    true
+}
+
+#[inline(always)]
+pub(crate) fn discard<T>(slot: &'static mut MaybeUninit<T>) {
+    // SAFETY: the slot is reserved.
+    unsafe { bpf_ringbuf_discard(slot.as_mut_ptr().cast(), 0) };
 }
 
 #[inline(always)]

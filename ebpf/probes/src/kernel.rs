@@ -59,6 +59,10 @@ offsets! {
     /// `struct tcp_sock`: u64 each.
     TCP_BYTES_ACKED,
     TCP_BYTES_RECEIVED,
+    /// `struct inet_connection_sock`: set on sockets that something stands on (MPTCP, kernel TLS, SMC).
+    ICSK_ULP_OPS,
+    /// `struct sock`: i32, bytes.
+    SOCK_SNDBUF,
     /// `struct unix_sock`: `struct sock *`.
     UNIX_PEER,
     /// `struct task_struct`: u32 each.

@@ -1,7 +1,7 @@
 //! Kernel side of weft. Every hook is a few lines that bring a socket or a task in front of shared
 //! code: `call` decides what a socket call is worth, `caller` finds its bytes in the user's memory,
 //! `emit` writes records, `tls` knows sessions and proves their sockets, `task` asks runtimes what runs
-//! on the thread. Nothing here writes to user memory or changes what a program sees.
+//! on the thread. Nothing here writes to user memory; what a program sends is changed by `inject` alone, and only when told to.
 #![no_std]
 #![no_main]
 
@@ -11,6 +11,7 @@ mod connection;
 mod emit;
 mod frames;
 mod hooks;
+mod inject;
 mod kernel;
 mod maps;
 mod select;

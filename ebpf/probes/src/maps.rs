@@ -4,12 +4,14 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::bpf_map_type,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage},
+    btf_maps::{
+        Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf, SkStorage, SockHash,
+    },
     macros::btf_map,
 };
 use weft_abi::{
-    Connection, Control, Counter, GoKey, HandOff, Hint, Runtime, Session, SessionKey, Task,
-    TaskKey, TlsCall,
+    Connection, Control, Counter, Destination, GoKey, HandOff, Hint, InjectControl, Injection,
+    Runtime, Session, SessionKey, Task, TaskKey, TlsCall,
 };
 
 use crate::{
@@ -80,6 +82,24 @@ pub(crate) static WALKS: PerCpuArray<Walk, DESKS> = PerCpuArray::new();
 /// The second half of `tls_leave`.
 #[btf_map]
 pub(crate) static TLS_DATA: ProgramArray<1> = ProgramArray::new();
+
+#[btf_map]
+pub(crate) static INJECT: Array<InjectControl, 1> = Array::new();
+
+/// Where plaintext requests of HTTP/1 have gone to.
+#[btf_map]
+pub(crate) static DESTINATIONS: LruHashMap<Destination, u32, 4096> = LruHashMap::new();
+
+/// Processes that have read requests, by tgid.
+#[btf_map]
+pub(crate) static SERVES: LruHashMap<u32, u32, 16384> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static INJECTIONS: SkStorage<Injection> = SkStorage::new();
+
+/// Connections from their beginning to the first acknowledgement, by cookie: what is sent on them passes `write_header`.
+#[btf_map]
+pub(crate) static SOCKETS: SockHash<u64, 16384> = SockHash::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<u64, { Counter::ALL.len() }> = PerCpuArray::new();

@@ -12,26 +12,37 @@ pub(crate) static OWN_TGID: Global<u32> = Global::new(0);
 /// The cheapest key first: mode, process, port, cgroup.
 #[inline(always)]
 pub(crate) fn selected(control: &Control, tgid: u32, local_port: u16, remote_port: u16) -> bool {
+    if let Some(verdict) = selected_by(control, tgid, local_port, remote_port) {
+        return verdict;
+    }
+    // SAFETY: the helper takes no argument.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: values are plain and read at once.
+    unsafe { CGROUPS.get(cgroup) }.copied() == Some(ALLOW)
+}
+
+/// The same where the control group cannot be asked; `None`: it would decide.
+#[inline(always)]
+pub(crate) fn selected_by(
+    control: &Control,
+    tgid: u32,
+    local_port: u16,
+    remote_port: u16,
+) -> Option<bool> {
     // SAFETY: values are plain and read at once.
     match unsafe { PROCESSES.get(tgid) }.copied() {
-        Some(ALLOW) => return true,
-        Some(_) => return false,
+        Some(ALLOW) => return Some(true),
+        Some(_) => return Some(false),
         None => {}
     }
     if control.by_port != 0 {
         // SAFETY: as above.
         let known = unsafe { PORTS.get(local_port).is_some() || PORTS.get(remote_port).is_some() };
         if known {
-            return true;
+            return Some(true);
         }
     }
-    if control.mode == Mode::All as u32 {
-        return true;
-    }
-    // SAFETY: the helper takes no argument.
-    let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    // SAFETY: as above.
-    unsafe { CGROUPS.get(cgroup) }.copied() == Some(ALLOW)
+    (control.mode == Mode::All as u32).then_some(true)
 }
 
 const ALLOW: u32 = Verdict::Allow as u32;

@@ -6,6 +6,7 @@
 )]
 
 mod go;
+mod inject;
 mod lifecycle;
 mod process;
 mod socket_fexit;
