@@ -14,6 +14,7 @@ pub struct Config {
     pub links: Links,
     /// Which trace contexts of requests are read: the first valid one of this list counts.
     pub propagators: Arc<[Propagator]>,
+    pub inject: Inject,
     pub self_instrumented: SelfInstrumented,
     /// Connections with one of these ports on either end are muted.
     pub skip_ports: Vec<u16>,
@@ -71,6 +72,16 @@ pub struct Links {
     pub forward: bool,
 }
 
+/// Into which requests a trace context may be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inject {
+    #[default]
+    Never,
+    /// Where no other end was seen on this node.
+    Away,
+    Always,
+}
+
 /// What becomes of the spans of a process that reports spans itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SelfInstrumented {
@@ -91,6 +102,7 @@ impl Default for Config {
                 Propagator::Jaeger,
                 Propagator::XRay,
             ]),
+            inject: Inject::default(),
             self_instrumented: SelfInstrumented::default(),
             skip_ports: Vec::new(),
             sampler: Sampler::default(),

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! records            = records_bad + records_data + records_open + records_close
-//!                    + records_process + records_secure + records_sends
+//!                    + records_process + records_secure + records_sends + records_injected
 //! records_data       = data_taken + data_unknown_connection + data_muted + data_overlap
 //! requests           = spans_emitted + spans_open + requests_without_span
 //!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
@@ -43,6 +43,8 @@ counters! {
     records_secure: "records", "secure";
     /// Requests of HTTP/2 that tasks hand to a connection's writer.
     records_sends: "records", "sends";
+    /// A trace context was written into a request.
+    records_injected: "records", "injected";
     /// Went to recognition or to a parser.
     data_taken: "data_records", "taken";
     /// Its open record was lost, or the connection was evicted.
@@ -128,6 +130,8 @@ counters! {
     linked_hand_off: "links", "hand-off";
     linked_forwarded: "links", "forwarded";
     linked_none: "links", "none";
+    /// Written contexts that the request's span took over; the others' requests were lost, and so are the parents they name.
+    injected_adopted: "injected_adopted";
     /// More than one candidate behind address translation.
     wire_ambiguous: "wire_ambiguous";
     /// `Limits::wire_positions`.

@@ -1,6 +1,7 @@
 //! The way in and the way out.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
@@ -16,7 +17,7 @@ use crate::incoming::mirrored;
 use crate::processes::ProcessEvent;
 use crate::reading::Pieces;
 use crate::recognise::{Recognised, recognise};
-use crate::record::{Close, Data, Ends, Open, Origin, Record, RecordError};
+use crate::record::{Close, Data, Ends, Injected, Open, Origin, Record, RecordError};
 use crate::span::{Kind, Outcome, Span};
 use crate::state::State;
 
@@ -95,6 +96,11 @@ impl Flow {
                 let process = self.state.processes.at(tgid, time_ns, counters);
                 self.state.tasks.sends(process, sends);
             }
+            Record::Injected(injected) => {
+                counters.records_injected += 1;
+                let Injected { cookie, seq, .. } = *injected;
+                self.state.injected.put(cookie, seq, injected.parent);
+            }
             Record::Process(change) => {
                 counters.records_process += 1;
                 self.state.processes.change(change, counters);
@@ -168,6 +174,11 @@ impl Flow {
     /// By socket cookie.
     pub fn drain_hints(&mut self, each: impl FnMut(u64, Hint)) {
         self.hints.drain(each);
+    }
+
+    /// Where plaintext requests of HTTP/1 have gone to, as `Config::inject` wants it.
+    pub fn drain_peers(&mut self, each: impl FnMut(SocketAddr)) {
+        self.state.spans.peers.drain(each);
     }
 
     pub fn drain_processes(&mut self, each: impl FnMut(ProcessEvent)) {

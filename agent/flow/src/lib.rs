@@ -17,6 +17,8 @@ mod flow;
 mod forwards;
 mod hints;
 mod incoming;
+mod injected;
+mod peers;
 mod processes;
 mod reading;
 mod recognise;

@@ -51,6 +51,15 @@ impl Sampler {
 // === impl Root ===
 
 impl Root {
+    /// Traces are kept whose random part, the last 56 bits of the id, is not below.
+    pub fn reject_below(&self) -> u64 {
+        match self {
+            Self::On => 0,
+            Self::Off => 1 << RANDOM_BITS,
+            Self::Ratio(ratio) => ratio.reject_below,
+        }
+    }
+
     pub fn keeps(&self, trace_id: &TraceId) -> bool {
         match self {
             Self::On => true,

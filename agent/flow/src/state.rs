@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::forwards::Forwards;
 use crate::incoming::Incoming;
+use crate::injected::Injected;
 use crate::processes::Processes;
 use crate::record::Ends;
 use crate::span::Process;
@@ -23,6 +24,7 @@ pub(crate) struct State {
     pub(crate) forwards: Forwards,
     pub(crate) spans: Spans,
     pub(crate) incoming: Incoming,
+    pub(crate) injected: Injected,
     /// Unix sockets named as the other end by an open record: to the socket that named them.
     pub(crate) unix_peers: HashMap<u64, u64>,
 }
@@ -37,6 +39,7 @@ impl State {
             forwards: Forwards::new(config.limits.threads),
             spans: Spans::new(seed),
             incoming: Incoming::default(),
+            injected: Injected::default(),
             unix_peers: HashMap::default(),
             config,
         }

@@ -9,7 +9,7 @@ use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
 use crate::forwards::Line;
 use crate::record::Ends;
 use crate::span::{Call, Http, Kind, Link, Outcome, Partial, Process, Span, Version};
-use crate::spans::{Cause, Header, NodeKey, Request};
+use crate::spans::{Author, Cause, Header, NodeKey, Request};
 use crate::state::State;
 
 use super::{Early, Exchange, Exchanges, Reading, Reads};
@@ -84,18 +84,40 @@ impl Listener<'_> {
         })
     }
 
-    fn header(&mut self, head: &mut Head) -> Option<Header> {
+    fn header(&mut self, head: &mut Head, mark: &Mark) -> Option<Header> {
+        if let Some(parent) = self.injected(head, mark) {
+            return Some(parent);
+        }
         let context = head.context.take();
         let context = context.filter(|_| self.state.config.links.trace_parent)?;
         let (parent, ends) = (&context.parent, &self.carrier.ends);
-        let own = match self.kind {
+        let author = match self.kind {
             Kind::Server => {
                 self.state.incoming.came(self.process, parent, ends);
-                false
+                Author::Other
             }
-            Kind::Client => self.state.is_own_context(self.process, parent, ends),
+            Kind::Client if self.state.is_own_context(self.process, parent, ends) => Author::Sender,
+            Kind::Client => Author::Other,
         };
-        Some(Header { context, own })
+        Some(Header { context, author })
+    }
+
+    /// What the kernel programs have written into the request, which carries nothing else.
+    fn injected(&mut self, head: &Head, mark: &Mark) -> Option<Header> {
+        if self.kind == Kind::Server || head.start != mark.offset {
+            return None;
+        }
+        let parent = self.state.injected.take(self.cookie, mark.seq)?;
+        self.state.counters.injected_adopted += 1;
+        Some(Header {
+            context: Context {
+                propagator: Propagator::TraceContext,
+                parent,
+                decided: true,
+                state: None,
+            },
+            author: Author::Weft,
+        })
     }
 
     /// A request has begun: its span, unless there are too many.
@@ -110,7 +132,7 @@ impl Listener<'_> {
             Kind::Client => {}
             Kind::Server => self.state.serves(self.process),
         }
-        let header = self.header(&mut head);
+        let header = self.header(&mut head, mark);
         let carrier = Carrier {
             ends: self.state.unix_ends(&self.carrier.ends),
             ..self.carrier

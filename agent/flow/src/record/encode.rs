@@ -4,8 +4,8 @@ use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, SocketAddr};
 
 use weft_abi::{
-    CloseRecord, DataFlags, DataRecord, Descent, Direction, Family, OpenRecord, ProcessRecord,
-    RecordHeader, RecordKind, STREAM_BIT, SecureRecord, StreamRecord,
+    CloseRecord, DataFlags, DataRecord, Descent, Direction, Family, InjectedRecord, OpenRecord,
+    ProcessRecord, RecordHeader, RecordKind, STREAM_BIT, SecureRecord, StreamRecord,
 };
 
 use super::layout::Writer;
@@ -25,6 +25,7 @@ impl Record<'_> {
             Self::Process(change) => (change.record_kind(), size_of::<ProcessRecord>()),
             Self::Secure(_) => (RecordKind::Secure, size_of::<SecureRecord>()),
             Self::Sends(_) => (RecordKind::Stream, size_of::<StreamRecord>()),
+            Self::Injected(_) => (RecordKind::Injected, size_of::<InjectedRecord>()),
         };
         out.resize(from + size, 0);
         let mut writer = Writer(&mut out[from..]);
@@ -43,6 +44,7 @@ impl Record<'_> {
             Self::Process(change) => change.write(&mut writer),
             Self::Secure(secure) => secure.write(&mut writer),
             Self::Sends(sends) => sends.write(&mut writer),
+            Self::Injected(injected) => injected.write(&mut writer),
         }
     }
 }
@@ -251,8 +253,10 @@ impl ProcessChange {
 mod tests {
     use weft_abi::{DataFlags, Direction, Missing, OpenFlags};
 
+    use weft_proto::trace_context::{SpanId, TraceId, TraceParent};
+
     use super::*;
-    use crate::record::RecordError;
+    use crate::record::{Injected, RecordError};
 
     const ORIGIN: Origin = Origin {
         tid: 7,
@@ -323,6 +327,16 @@ mod tests {
                         left_ns: None,
                         request: Token::Stream(9),
                     }),
+                },
+            }),
+            Record::Injected(Injected {
+                origin: ORIGIN,
+                cookie: 7,
+                seq: 8,
+                parent: TraceParent {
+                    trace_id: TraceId([9; 16]),
+                    parent_id: SpanId([10; 8]),
+                    flags: 1,
                 },
             }),
             Record::Process(ProcessChange {

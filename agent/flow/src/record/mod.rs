@@ -1,6 +1,7 @@
 //! Records of the ring buffer as checked values: what [`weft_abi`] lays out, without `unsafe`.
 
 mod encode;
+mod injected;
 mod layout;
 
 use std::mem::{offset_of, size_of};
@@ -12,6 +13,8 @@ use weft_abi::{
     TAIL_BYTES,
 };
 
+pub use injected::Injected;
+
 use layout::Reader;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub enum Record<'a> {
     Process(ProcessChange),
     Secure(Secure),
     Sends(Sends),
+    Injected(Injected),
 }
 
 /// The task that made the call, and when the call returned.
@@ -217,6 +221,8 @@ impl<'a> Record<'a> {
             Secure::decode(bytes, origin).map(Self::Secure)
         } else if is(RecordKind::Stream) {
             Sends::decode(bytes, origin).map(Self::Sends)
+        } else if is(RecordKind::Injected) {
+            Injected::decode(bytes, origin).map(Self::Injected)
         } else {
             Err(RecordError::Kind(kind))
         }
@@ -229,7 +235,8 @@ impl<'a> Record<'a> {
             | Self::Close(Close { origin, .. })
             | Self::Process(ProcessChange { origin, .. })
             | Self::Secure(Secure { origin, .. })
-            | Self::Sends(Sends { origin, .. }) => origin,
+            | Self::Sends(Sends { origin, .. })
+            | Self::Injected(Injected { origin, .. }) => origin,
         }
     }
 }

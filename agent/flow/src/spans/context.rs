@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use weft_proto::trace_context::{SpanId, TraceId};
 
-use super::{Around, Header, Node, NodeKey, Progress, Spans};
+use super::{Around, Author, Header, Node, NodeKey, Progress, Spans};
 use crate::config::SelfInstrumented;
 use crate::processes::Entry;
 use crate::sample::{SAMPLED, Sampler};
@@ -183,15 +183,19 @@ impl Spans {
         let header = self.nodes.get(key).and_then(|node| node.header.as_ref());
         let (Sampler::Always(root) | Sampler::ParentBased(root)) = around.config.sampler;
         let decide = |trace_id| if root.keeps(trace_id) { SAMPLED } else { 0 };
-        if let Some(Header { context, own }) = header {
+        if let Some(header) = header {
+            let context = &header.context;
             let parent = context.parent;
             let parent_flags = context.decided.then_some(parent.flags);
             return Context {
                 trace_id: parent.trace_id,
-                parent: (!own).then_some(parent.parent_id),
+                parent: (!header.is_own()).then_some(parent.parent_id),
                 flags: parent_flags.unwrap_or_else(|| decide(&parent.trace_id)),
                 state: context.state.clone(),
-                link: Link::by(context.propagator),
+                link: match header.author {
+                    Author::Weft => Link::None,
+                    Author::Sender | Author::Other => Link::by(context.propagator),
+                },
                 parent_flags,
             };
         }
@@ -207,6 +211,15 @@ impl Spans {
     }
 }
 
+// === impl Header ===
+
+impl Header {
+    /// It names the very request that carries it.
+    pub(super) fn is_own(&self) -> bool {
+        self.author != Author::Other
+    }
+}
+
 // === impl Node ===
 
 impl Node {
@@ -218,7 +231,7 @@ impl Node {
     }
 
     pub(super) fn has_own_header(&self) -> bool {
-        self.header.as_ref().is_some_and(|header| header.own)
+        self.header.as_ref().is_some_and(Header::is_own)
     }
 
     pub(super) fn is_reported(&self, around: &Around<'_>) -> bool {

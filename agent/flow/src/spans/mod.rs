@@ -25,6 +25,7 @@ use weft_proto::trace_context::SpanId;
 
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::peers::Peers;
 use crate::processes::Processes;
 use crate::span::{Kind, Link, Outcome, Process, Span, Version};
 use crate::wire::{Position, Positions};
@@ -43,6 +44,7 @@ pub(crate) struct Spans {
     /// Have left and are listed no longer.
     gone: Vec<NodeKey>,
     pub(crate) ready: VecDeque<Box<Span>>,
+    pub(crate) peers: Peers,
     ids: SmallRng,
 }
 
@@ -80,8 +82,17 @@ pub(crate) enum Cause {
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
     pub(crate) context: propagation::Context,
-    /// Written by the sending process as its own span: that span's ids are taken over.
-    pub(crate) own: bool,
+    pub(crate) author: Author,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// Somebody before, or not known.
+    Other,
+    /// The sending process, as its own span: that span's ids are taken over.
+    Sender,
+    /// The kernel programs, for that span.
+    Weft,
 }
 
 struct Node {
@@ -128,6 +139,7 @@ impl Spans {
             held: VecDeque::new(),
             gone: Vec::new(),
             ready: VecDeque::new(),
+            peers: Peers::default(),
             ids: SmallRng::seed_from_u64(seed),
         }
     }
@@ -155,7 +167,7 @@ impl Spans {
         // A TLS session's socket may be proved by the response.
         let waits_for_socket = span.partial.peer && around.config.links.wire_position;
         let id = match &header {
-            Some(header) if header.own => header.context.parent.parent_id,
+            Some(header) if header.is_own() => header.context.parent.parent_id,
             _ => SpanId(self.random_id()),
         };
         let key = self.nodes.insert(Node {
@@ -313,6 +325,10 @@ impl Spans {
         span.outcome = outcome;
         node.ended = true;
         let end_ns = span.end_ns;
+        if node.kind == Kind::Client {
+            let met = node.position.is_none();
+            self.peers.saw(span, met, outcome, around.config.inject);
+        }
         if node.kind == Kind::Client && node.position.is_some() {
             let linger = match outcome {
                 Outcome::Complete | Outcome::Upgraded => around.config.limits.link_grace_ns,

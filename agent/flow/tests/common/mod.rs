@@ -372,7 +372,8 @@ pub fn check_equations(counters: &Counters) {
         + c.records_close
         + c.records_process
         + c.records_secure
-        + c.records_sends;
+        + c.records_sends
+        + c.records_injected;
     assert_eq!(c.records, c.records_bad + kinds);
     let data = c.data_taken + c.data_unknown_connection + c.data_muted + c.data_overlap;
     assert_eq!(c.records_data, data, "{c:?}");
