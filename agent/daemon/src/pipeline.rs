@@ -15,7 +15,7 @@ use weft_flow::{ConnectionSummary, Flow, ProcessEvent, record::Record};
 
 use crate::{
     bpf::{self, Probes},
-    discover::{self, ProcessFacts, Processes, Selector},
+    discover::{self, OwnAddresses, ProcessFacts, Processes, Selector},
     export::{Finished, SpanSink, monotonic_ns},
     figures::Published,
     tls::{News, Watch},
@@ -31,6 +31,8 @@ pub(crate) struct Pipeline {
     pub(crate) sink: SpanSink,
     pub(crate) published: Published,
     pub(crate) questions: Receiver<Question>,
+    /// Nothing is written into what goes there.
+    pub(crate) nearby: Option<OwnAddresses>,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
@@ -144,6 +146,7 @@ impl Pipeline {
             processes,
             sink,
             published,
+            nearby,
             ..
         } = self;
         let mut finished: Vec<Finished> = Vec::new();
@@ -154,6 +157,12 @@ impl Pipeline {
         if !finished.is_empty() {
             sink.submit(finished);
         }
+        flow.drain_peers(|peer| {
+            let here = nearby.as_ref().is_some_and(|own| own.contains(peer.ip()));
+            if !here && !probes.learn_destination(peer) {
+                log::debug!("{peer} is not written to: the kernel's map took no more");
+            }
+        });
         flow.drain_hints(|cookie, hint: Hint| {
             if !probes.hint(cookie, hint) {
                 published.hint_refused();

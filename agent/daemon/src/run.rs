@@ -25,8 +25,8 @@ use weft_flow::{
 
 use crate::{
     bpf::{self, Door, Probes},
-    config::{Config, DoorChoice, Instrumented, SamplerName, Sampling},
-    discover::{self, Processes, Rules, Selector},
+    config::{Config, DoorChoice, Inject, Instrumented, SamplerName, Sampling},
+    discover::{self, OwnAddresses, Processes, Rules, Selector},
     export::{self, Exports},
     figures::Published,
     pipeline::{self, Pipeline},
@@ -102,6 +102,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         ports: selector.ports().to_vec(),
     };
     probes.select(&selection)?;
+    inject(config, &mut probes);
     let (tls, detaching) = Watch::start(probes.take_user(), selector.clone(), &registry, trials)?;
     let pipeline = Pipeline {
         probes,
@@ -112,6 +113,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
         sink: exports.sink(),
         published,
         questions,
+        nearby: (config.propagation.inject == Inject::Auto).then(OwnAddresses::read),
         stop: Arc::clone(&stop),
     };
     let ended = Arc::clone(&over);
@@ -169,6 +171,11 @@ fn flow_config(config: &Config) -> FlowConfig {
     FlowConfig {
         headers: config.http.headers.clone().into(),
         propagators: config.propagation.propagators().collect(),
+        inject: match config.propagation.inject {
+            Inject::Never => weft_flow::config::Inject::Never,
+            Inject::Auto => weft_flow::config::Inject::Away,
+            Inject::Always => weft_flow::config::Inject::Always,
+        },
         self_instrumented: match config.http.instrumented {
             Instrumented::Skip => SelfInstrumented::Skip,
             Instrumented::Keep => SelfInstrumented::Keep,
@@ -189,6 +196,28 @@ fn flow_config(config: &Config) -> FlowConfig {
             ..Limits::default()
         },
         ..FlowConfig::default()
+    }
+}
+
+/// Makes ready to write trace contexts, if that is wanted and can be done here.
+fn inject(config: &Config, probes: &mut Probes) {
+    if config.propagation.inject == Inject::Never {
+        return;
+    }
+    let opened = if config.sampler.name == SamplerName::TraceIdRatio {
+        Err(
+            "traceidratio is decided for each hop by itself: use parentbased_traceidratio"
+                .to_owned(),
+        )
+    } else {
+        let (sample::Sampler::Always(root) | sample::Sampler::ParentBased(root)) =
+            sampler(&config.sampler);
+        probes
+            .open_injection()
+            .and_then(|()| probes.inject(root.reject_below()))
+    };
+    if let Err(reason) = opened {
+        log::warn!("off: writing traceparent: {reason}");
     }
 }
 

@@ -67,6 +67,13 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
             Err(error) => off("cost of such a probe", error.to_string(), "none is known"),
         });
     }
+    list.push(match probes.open_injection() {
+        Ok(()) => on(
+            "writing traceparent",
+            "sock_ops, sk_msg; tried on a connection of weft's own".to_owned(),
+        ),
+        Err(reason) => off("writing traceparent", reason, "none is known"),
+    });
     list.push(on(
         "connection life",
         "tp_btf inet_sock_set_state, tcp_destroy_sock".to_owned(),

@@ -90,7 +90,7 @@ impl Probes {
             .is_ok()
     }
 
-    fn write_control(&mut self) -> Result<(), Error> {
+    pub(super) fn write_control(&mut self) -> Result<(), Error> {
         let put = self.control.set(0, PodControl(self.current), 0);
         put.map_err(|source| Error::Map {
             map: "CONTROL",

@@ -17,6 +17,7 @@ use weft_abi::{Counter, TlsProbes};
 
 use super::{
     control::{PodConnectionHint, PodControl},
+    inject::Injection,
     kernel_btf::{BtfError, KernelBtf},
     offsets::{FIELDS, Need},
     ring::Ring,
@@ -61,13 +62,16 @@ pub(crate) struct Probes {
     pub(super) ports: HashMap<MapData, u16, u32>,
     pub(super) hints: HashMap<MapData, u64, PodConnectionHint>,
     counters: PerCpuArray<MapData, u64>,
-    door: Door,
+    pub(super) door: Door,
     /// What is off on this kernel, and why.
     limits: Vec<String>,
     /// `None`: off on this kernel.
     user: Option<UserProbes>,
+    /// `None`: nothing is written.
+    pub(super) injection: Option<Injection>,
+    pub(super) has_loop: bool,
     log: Option<EbpfLogger<&'static dyn log::Log>>,
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +181,8 @@ impl Probes {
             door,
             limits,
             user,
+            injection: None,
+            has_loop: has_loop != 0,
             log,
             ebpf,
         })
@@ -343,7 +349,7 @@ fn absent(name: &str) -> Error {
 const STATISTICS: [&str; 3] = ["processed", "verification time", "stack depth"];
 
 /// The verifier's whole log goes to the debug log, its last lines into the error.
-fn program_error(name: &str, error: &ProgramError) -> Error {
+pub(super) fn program_error(name: &str, error: &ProgramError) -> Error {
     let message = match error {
         ProgramError::LoadError {
             io_error,
@@ -371,7 +377,7 @@ fn program_error(name: &str, error: &ProgramError) -> Error {
     }
 }
 
-fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
+pub(super) fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<M, Error> {

@@ -3,6 +3,7 @@
 
 mod capability;
 mod control;
+mod inject;
 mod kernel_btf;
 mod load;
 mod mapping;

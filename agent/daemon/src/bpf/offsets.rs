@@ -82,6 +82,13 @@ pub(crate) const FIELDS: &[Field] = &[
     field("TCP_RCV_NXT", "tcp_sock", "rcv_nxt"),
     field("TCP_BYTES_ACKED", "tcp_sock", "bytes_acked"),
     field("TCP_BYTES_RECEIVED", "tcp_sock", "bytes_received"),
+    optional(
+        "ICSK_ULP_OPS",
+        "inet_connection_sock",
+        "icsk_ulp_ops",
+        "telling sockets apart that are not plain TCP",
+    ),
+    field("SOCK_SNDBUF", "sock", "sk_sndbuf"),
     optional("UNIX_PEER", "unix_sock", "peer", "links over unix sockets"),
     field("TASK_FLAGS", "task_struct", "flags"),
     field("TASK_PID", "task_struct", "pid"),

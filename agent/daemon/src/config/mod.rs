@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     env::Environment,
-    propagation::Propagation,
+    propagation::{Inject, Propagation},
     text::{ByteSize, Text},
 };
 use crate::export::{Pattern, RouteMode};

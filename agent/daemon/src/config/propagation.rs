@@ -1,4 +1,4 @@
-//! Trace contexts of requests: which are read.
+//! Trace contexts of requests: which are read, and where one is written.
 
 use serde::{Deserialize, Serialize};
 use weft_proto::propagation::Propagator;
@@ -10,6 +10,18 @@ use super::{Error, env::Environment};
 pub(crate) struct Propagation {
     /// The first valid one of this list counts.
     pub(crate) read: Vec<Format>,
+    pub(crate) inject: Inject,
+}
+
+/// Into which requests a `traceparent` is written, if they carry no trace context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Inject {
+    #[default]
+    Never,
+    /// To where no other end is seen on this node.
+    Auto,
+    Always,
 }
 
 /// Values of `OTEL_PROPAGATORS` that stand for a trace context.
@@ -52,6 +64,7 @@ impl Default for Propagation {
                 Format::Jaeger,
                 Format::XRay,
             ],
+            inject: Inject::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is known about processes: from `/proc`, from their own environment, from the
 //! configuration. Read at once when a process is first heard of, because many live shortly.
 
+mod addresses;
 mod container;
 mod facts;
 mod host;
@@ -10,9 +11,10 @@ mod resource;
 mod scan;
 mod select;
 
+pub(crate) use addresses::OwnAddresses;
 pub(crate) use facts::{ProcessFacts, resource_attributes};
 pub(crate) use name::{NameSource, service_name};
 pub(crate) use processes::{Processes, Rules, build_resource};
 pub(crate) use resource::{Resource, Value};
-pub(crate) use scan::{cgroup_ids, scan, unix_socket_inodes};
+pub(crate) use scan::{cgroup_ids, cgroup_root, scan, unix_socket_inodes};
 pub(crate) use select::{Decision, Rule, Selector};

@@ -52,12 +52,7 @@ pub(crate) fn cgroup_ids(groups: &[PathBuf]) -> io::Result<Vec<u64>> {
     if groups.is_empty() {
         return Ok(Vec::new());
     }
-    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo());
-    let mounts = mounts.map_err(|error| io::Error::other(error.to_string()))?;
-    let mount = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2");
-    let mount = mount
-        .ok_or_else(|| io::Error::other("no cgroup2 is mounted"))?
-        .mount_point;
+    let mount = cgroup_root()?;
     let mut ids = Vec::new();
     let below = |group: &PathBuf| mount.join(group.strip_prefix("/").unwrap_or(group));
     let mut waiting: Vec<PathBuf> = groups.iter().map(below).collect();
@@ -74,6 +69,18 @@ pub(crate) fn cgroup_ids(groups: &[PathBuf]) -> io::Result<Vec<u64>> {
         );
     }
     Ok(ids)
+}
+
+/// Where the unified hierarchy is mounted.
+///
+/// # Errors
+/// Nowhere.
+pub(crate) fn cgroup_root() -> io::Result<PathBuf> {
+    let mounts = procfs::process::Process::myself().and_then(|own| own.mountinfo());
+    let mounts = mounts.map_err(|error| io::Error::other(error.to_string()))?;
+    let mount = mounts.into_iter().find(|mount| mount.fs_type == "cgroup2");
+    let mount = mount.ok_or_else(|| io::Error::other("no cgroup2 is mounted"))?;
+    Ok(mount.mount_point)
 }
 
 #[cfg(test)]
