@@ -3,6 +3,7 @@
 //! A test opens a [`Scene`], starts programs and [`Weft`] in the order it wants to try, makes requests whose paths carry the
 //! scene's own tag, and asks for the spans of that tag: other traffic of the machine does not disturb it.
 
+pub mod exact;
 pub mod figures;
 pub mod network;
 pub mod raw;

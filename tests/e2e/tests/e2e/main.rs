@@ -2,6 +2,7 @@
 
 mod bodies;
 mod clients;
+mod exact;
 mod export;
 mod faults;
 mod grpc;

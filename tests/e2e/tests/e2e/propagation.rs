@@ -1,10 +1,12 @@
 //! Trace contexts that programs write themselves, in every format, and programs under the OpenTelemetry SDK between
-//! others that know nothing of it.
+//! others that know nothing of it; and those that weft writes.
 
 use anyhow::{Result, bail, ensure};
-use weft_e2e::on_scene;
-use weft_workloads::Group;
-use weft_workloads::programs::{Go, Nginx, instrumented_python};
+use weft_e2e::figures::with_metrics;
+use weft_e2e::network::Pair;
+use weft_e2e::{Scene, Weft, on_scene, skip};
+use weft_workloads::programs::{self, Go, Gunicorn, Nginx, instrumented_python};
+use weft_workloads::{Group, Listen};
 
 const TRACE: &str = "463ac35c9f6413ad48485a3953bb6124";
 const PARENT: &str = "a2fb4a1d1a96d312";
@@ -140,4 +142,144 @@ fn an_instrumented_client() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Each line of input is a URL; a new connection for each, or one for all.
+const CLIENT: &str = r#"
+import http.client, sys, time, urllib.parse
+kept = None
+for url in sys.argv[2:]:
+    parts = urllib.parse.urlsplit(url)
+    if kept is None or sys.argv[1] != "kept":
+        kept = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    kept.request("GET", parts.path, headers={"Connection": "keep-alive"})
+    print(kept.getresponse().read().decode(), flush=True)
+    time.sleep(0.3)
+"#;
+/// What a server got.
+const ECHO: &str = "location / { return 200 \"$http_traceparent\"; }";
+
+#[test]
+fn a_header_of_wefts_own() -> Result<()> {
+    on_scene(&[Group::Web, Group::Python], |scene| {
+        let server = scene.workloads.spawn(&Nginx::new().directive(ECHO))?;
+        let Some(weft) = injecting(scene, "always", &[server.address().port()], "")? else {
+            return Ok(());
+        };
+        let urls = |name: &str| -> Vec<String> {
+            let url = |number| format!("{}/{}", server.url(), scene.id(format!("{name}{number}")));
+            (0..4).map(url).collect()
+        };
+        let ask = |mode: &str, urls: &[String]| {
+            let mut arguments = vec![mode];
+            arguments.extend(urls.iter().map(String::as_str));
+            scene.python(CLIENT, &arguments)
+        };
+        let (single, kept) = (ask("single", &urls("s"))?, ask("kept", &urls("k"))?);
+        let spans = scene.finish(weft)?;
+        spans.count(16)?;
+        for (name, said, written) in [
+            // The first shows where requests go.
+            ("s", &single, [false, true, true, true]),
+            // A connection's first request.
+            ("k", &kept, [true, false, false, false]),
+        ] {
+            for (number, written) in written.into_iter().enumerate() {
+                let line = said.lines().nth(number).unwrap_or("-");
+                let found = spans.at(&format!("/{}", scene.id(format!("{name}{number}"))));
+                let (client, inner) = (found.clients(), found.servers());
+                let (client, inner) = (client.one()?, inner.one()?);
+                let header = format!("00-{}-{}-01", client.trace_id, client.span_id);
+                let expected = if written { header.as_str() } else { "" };
+                ensure!(line == expected, "{line:?} arrived of\n{found}");
+                ensure!(
+                    inner.is_child_of(client) && client.parent.is_none(),
+                    "not linked:\n{found}"
+                );
+                ensure!(inner.link() == "wire-position", "{found}");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Of what a server sends, the trace is not known to the kernel programs.
+#[test]
+fn no_header_by_who_serves() -> Result<()> {
+    on_scene(&[Group::Web, Group::Python, Group::Load], |scene| {
+        let json = "location / { return 200 '{\"got\": \"$http_traceparent\"}'; }";
+        let server = scene.workloads.spawn(&Nginx::new().directive(json))?;
+        let front = scene.workloads.spawn(&Gunicorn::sync("front"))?;
+        let ports = [server.address().port(), front.address().port()];
+        let Some(weft) = injecting(scene, "always", &ports, "")? else {
+            return Ok(());
+        };
+        for number in 0..4 {
+            let path = format!("/hop/{}?via={}", scene.id(number), server.url());
+            let said = scene.curl(&[&format!("{}{path}", front.url())])?;
+            let said: String = said.split_whitespace().collect();
+            ensure!(said.contains("\"got\":\"\""), "{said}");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        let pids = front.pids();
+        let spans = scene.finish(weft)?;
+        for number in 0..4 {
+            let found = spans.at(&format!("/hop/{}", scene.id(number)));
+            let at_front = found.of(&pids);
+            let (outer, call) = (at_front.servers(), at_front.clients());
+            ensure!(
+                call.one()?.trace_id == outer.one()?.trace_id,
+                "not linked:\n{found}"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Left to itself, weft writes to other nodes alone.
+#[test]
+fn a_header_only_to_where_no_other_end_is_seen() -> Result<()> {
+    on_scene(&[Group::Web, Group::Python], |scene| {
+        let pair = Pair::make(&scene.tag, "10.79.0")?;
+        let listen = |space: &str, port: u16| -> Result<_> {
+            let mut nginx = Nginx::new().directive(ECHO);
+            nginx.listen = Some(Listen::Tcp(format!("10.79.0.2:{port}").parse()?));
+            scene.workloads.spawn_in(space, &nginx)
+        };
+        let (seen, unseen) = (listen(&pair.server, 8101)?, listen(&pair.server, 8102)?);
+        let excluded: Vec<String> = unseen.pids().iter().map(ToString::to_string).collect();
+        let more = format!("  exclude_pids: [{}]\n", excluded.join(", "));
+        let Some(weft) = injecting(scene, "auto", &[8101, 8102], &more)? else {
+            return Ok(());
+        };
+        for (server, written) in [(&seen, false), (&unseen, true)] {
+            let url = format!("{}/{}", server.url(), scene.id(written));
+            let mut client = programs::python(&scene.workloads, CLIENT);
+            client.args(["single", &url, &url]);
+            let output = Pair::within(&pair.client, &client).output()?;
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let second = said.lines().nth(1).unwrap_or("-");
+            ensure!(
+                second.starts_with("00-") == written,
+                "{said:?} of {url}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        weft.stop().map(drop)
+    })
+}
+
+/// weft that looks at these ports only, and writes; `None`: it cannot here, and that was said.
+fn injecting(scene: &Scene, inject: &str, ports: &[u16], more: &str) -> Result<Option<Weft>> {
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let configuration = format!(
+        "propagation:\n  inject: {inject}\nselection:\n  ports: [{}]\n{more}",
+        ports.join(", ")
+    );
+    let (weft, _) = with_metrics(scene, &configuration)?;
+    if weft.errors().contains("off: writing traceparent") {
+        skip("this kernel does not let headers be written")?;
+        return Ok(None);
+    }
+    Ok(Some(weft))
 }
