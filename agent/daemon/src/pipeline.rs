@@ -15,7 +15,7 @@ use weft_flow::{ConnectionSummary, Flow, ProcessEvent, record::Record};
 
 use crate::{
     bpf::{self, Probes},
-    discover::{self, OwnAddresses, ProcessFacts, Processes, Selector},
+    discover::{self, OwnAddresses, ProcessFacts, Processes, Rule, Selector},
     export::{Finished, SpanSink, monotonic_ns},
     figures::Published,
     tls::{News, Watch},
@@ -248,13 +248,12 @@ fn learn(
 
 /// `None`: the kernel's general rule says it already.
 fn verdict(selector: &Selector, facts: &ProcessFacts) -> Option<Verdict> {
-    let selected = selector.judge(facts).selected;
-    match (selected, selector.is_all()) {
+    let decision = selector.judge(facts);
+    match (decision.selected, selector.is_all()) {
         (true, true) => None,
         (true, false) => Some(Verdict::Allow),
-        (false, true) => Some(Verdict::Deny),
         // A program that was selected may have executed one that is not.
-        (false, false) => (!selector.leaves_to_kernel()).then_some(Verdict::Deny),
+        (false, _) => (decision.rule != Rule::Ports).then_some(Verdict::Deny),
     }
 }
 
