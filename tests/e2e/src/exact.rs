@@ -67,7 +67,7 @@ impl Conversation {
         } else {
             requests(chance)
         };
-        let pieces = split(bytes, head_len, chance);
+        let pieces = split(&bytes, head_len, chance);
         let first = pieces.first().map_or(0, Vec::len);
         Self {
             due: takes && first >= head_len && first <= LONGEST,
@@ -212,7 +212,7 @@ fn other(chance: &mut Chance) -> Vec<u8> {
 }
 
 /// Cut where chance wants, often behind the first head.
-fn split(bytes: Vec<u8>, head_len: usize, chance: &mut Chance) -> Vec<Vec<u8>> {
+fn split(bytes: &[u8], head_len: usize, chance: &mut Chance) -> Vec<Vec<u8>> {
     let mut cuts = vec![0, bytes.len()];
     if chance.one_in(2) {
         cuts.push(head_len);
