@@ -157,6 +157,7 @@ impl Pipeline {
         if !finished.is_empty() {
             sink.submit(finished);
         }
+        flow.drain_workers(|tgid, alone| probes.works_alone(tgid, alone));
         flow.drain_peers(|peer| {
             let here = nearby.as_ref().is_some_and(|own| own.contains(peer.ip()));
             if !here && !probes.learn_destination(peer) {

@@ -23,6 +23,8 @@ use weft_flow::{
     sample,
 };
 
+use weft_proto::propagation::Propagator;
+
 use crate::{
     bpf::{self, Door, Probes},
     config::{Config, DoorChoice, Inject, Instrumented, SamplerName, Sampling},
@@ -210,14 +212,24 @@ fn inject(config: &Config, probes: &mut Probes) {
                 .to_owned(),
         )
     } else {
-        let (sample::Sampler::Always(root) | sample::Sampler::ParentBased(root)) =
-            sampler(&config.sampler);
         probes
             .open_injection()
-            .and_then(|()| probes.inject(root.reject_below()))
+            .and_then(|()| probes.inject(writing(config)))
     };
     if let Err(reason) = opened {
         log::warn!("off: writing traceparent: {reason}");
+    }
+}
+
+fn writing(config: &Config) -> bpf::Writing {
+    let sampler = sampler(&config.sampler);
+    let (sample::Sampler::Always(root) | sample::Sampler::ParentBased(root)) = sampler;
+    let first = config.propagation.propagators().next();
+    bpf::Writing {
+        keep_from: root.reject_below(),
+        // Else another context of the same request may count.
+        carry: first == Some(Propagator::TraceContext),
+        parent_based: config.sampler.parent_based(),
     }
 }
 

@@ -176,6 +176,13 @@ impl Flow {
         self.hints.drain(each);
     }
 
+    /// Processes whose threads have shown that they work on one request at a time and answer it
+    /// (`true`), or that they do not.
+    pub fn drain_workers(&mut self, mut each: impl FnMut(u32, bool)) {
+        let news = self.state.workers.drain(..);
+        news.for_each(|(tgid, alone)| each(tgid, alone));
+    }
+
     /// Where plaintext requests of HTTP/1 have gone to, as `Config::inject` wants it.
     pub fn drain_peers(&mut self, each: impl FnMut(SocketAddr)) {
         self.state.spans.peers.drain(each);

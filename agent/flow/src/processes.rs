@@ -67,6 +67,8 @@ pub(crate) struct Entry {
     pub(crate) several_read: bool,
     /// One of them did so as event loops do.
     pub(crate) polls: bool,
+    /// Its threads read requests, each alone, and answer them; told to the kernel programs.
+    pub(crate) works_alone: bool,
 }
 
 /// The last records of a process may follow its exit.
@@ -207,6 +209,7 @@ impl Processes {
                 reader: 0,
                 several_read: false,
                 polls: false,
+                works_alone: false,
             },
         );
         if self.by_tgid.len() > self.cap

@@ -3,7 +3,7 @@
 use foldhash::HashMap;
 use weft_proto::trace_context::TraceParent;
 
-use crate::config::Config;
+use crate::config::{Config, Inject};
 use crate::counters::Counters;
 use crate::forwards::Forwards;
 use crate::incoming::Incoming;
@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) spans: Spans,
     pub(crate) incoming: Incoming,
     pub(crate) injected: Injected,
+    /// News of processes: whether their threads work alone.
+    pub(crate) workers: Vec<(u32, bool)>,
     /// Unix sockets named as the other end by an open record: to the socket that named them.
     pub(crate) unix_peers: HashMap<u64, u64>,
 }
@@ -40,6 +42,7 @@ impl State {
             spans: Spans::new(seed),
             incoming: Incoming::default(),
             injected: Injected::default(),
+            workers: Vec::new(),
             unix_peers: HashMap::default(),
             config,
         }
@@ -113,6 +116,20 @@ impl State {
         }
     }
 
+    /// A thread of the process has answered the request that it alone has read.
+    pub(crate) fn works_alone(&mut self, process: Process) {
+        if self.config.inject == Inject::Never {
+            return;
+        }
+        if let Some(entry) = self.processes.entry_mut(process)
+            && !entry.hand_off
+            && !entry.works_alone
+        {
+            entry.works_alone = true;
+            self.workers.push((process.tgid, true));
+        }
+    }
+
     /// Another thread answers than `reader`, which so reads for others.
     pub(crate) fn hand_off(&mut self, process: Process, reader: u32) {
         self.threads.disqualify(process, reader, &mut self.counters);
@@ -121,6 +138,10 @@ impl State {
         {
             entry.hand_off = true;
             self.counters.processes_hand_off += 1;
+            if entry.works_alone {
+                entry.works_alone = false;
+                self.workers.push((process.tgid, false));
+            }
         }
     }
 }

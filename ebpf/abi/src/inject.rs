@@ -12,6 +12,10 @@ pub const INJECTED_BYTES: u32 = 70;
 pub struct InjectControl {
     /// 0: nothing is written. 1: by selected processes. 2: by weft's own process, for its self-test.
     pub mode: u32,
+    /// 1: what blocking workers send carries on the trace of their requests' `traceparent`.
+    pub carry: u32,
+    /// 1: their sampled flag too.
+    pub parent_based: u32,
     pub reserved: u32,
     /// Traces are kept whose random part, the last 56 bits of the id, is not below.
     pub keep_from: u64,
@@ -53,6 +57,42 @@ pub struct Injection {
     pub refused: u32,
     /// The last eight bytes, letters in lower case, the latest in the lowest byte.
     pub last: u64,
+}
+
+/// What a thread works on: an element of the `WORK` map, keyed by thread id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    /// Socket that the request was read from.
+    pub cookie: u64,
+    /// 1: the rest is valid.
+    pub known: u32,
+    /// Trace flags.
+    pub flags: u32,
+    /// Trace id, each word's highest byte first.
+    pub trace: [u32; 4],
+}
+
+/// Bytes of a received head that are looked through; a power of two.
+pub const HEAD_BYTES: u32 = 2048;
+/// A space, the value of a `traceparent` and the first byte of the line's end.
+pub const VALUE_BYTES: u32 = 57;
+
+/// A received head, while it is looked through.
+#[repr(C)]
+pub struct Head {
+    pub bytes: [u8; HEAD_BYTES as usize],
+    /// The last sixteen bytes, letters in lower case, the latest in the lowest byte of `last`.
+    pub last: u64,
+    pub older: u64,
+    /// Fields of the name, and where the value of the last one begins.
+    pub found: u32,
+    pub value_at: u32,
+    /// Not 0: the value is not a valid one.
+    pub bad: u32,
+    pub reserved: u32,
+    /// Of the value, 0 to 15 each.
+    pub digits: [u8; 64],
 }
 
 #[repr(u32)]

@@ -20,7 +20,8 @@ pub use control::{
 };
 pub use counter::Counter;
 pub use inject::{
-    Destination, INJECTED_BYTES, InjectControl, InjectedRecord, Injection, InjectionStage,
+    Destination, HEAD_BYTES, Head, INJECTED_BYTES, InjectControl, InjectedRecord, Injection,
+    InjectionStage, VALUE_BYTES, Work,
 };
 pub use record::{
     CloseRecord, DATA_CLASSES, DataFlags, DataRecord, Direction, Family, Missing, OpenFlags,

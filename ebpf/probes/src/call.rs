@@ -464,7 +464,7 @@ fn take_hint(state: &mut Connection, call: &Call) {
 
 /// Whether the socket's file stands in an epoll set, as flags of a record.
 #[inline(always)]
-fn epoll(sk: *const c_void) -> u16 {
+pub(crate) fn epoll(sk: *const c_void) -> u16 {
     if kernel::FILE_EPOLL.load() == ABSENT {
         return 0;
     }

@@ -165,6 +165,40 @@ pub(crate) fn buffers(direction: Direction, moved: u32, state: &mut Connection) 
     }
 }
 
+/// Where the first byte of what the current task has received stands; 0 where that is not plain.
+#[inline(always)]
+pub(crate) fn received_at() -> u64 {
+    // SAFETY: the helpers take the current task, whose saved registers the verifier knows.
+    let (call, result, second) = unsafe {
+        let task = bpf_get_current_task_btf();
+        if load::<u32>(task as *const c_void, &kernel::TASK_FLAGS) & (PF_IO_WORKER | PF_KTHREAD)
+            != 0
+        {
+            return 0;
+        }
+        let saved = bpf_task_pt_regs(task.cast()) as *const u8;
+        let register = |offset: usize| saved.add(offset).cast::<u64>().read_volatile();
+        (
+            register(regs::ORIG_RAX),
+            register(regs::RAX),
+            register(regs::RSI),
+        )
+    };
+    if result != IN_CALL {
+        return 0;
+    }
+    let vector = if call == nr::READV {
+        second
+    } else if call == nr::RECVMSG {
+        read::<u64>(second.wrapping_add(16)).unwrap_or(0)
+    } else if call == nr::READ || call == nr::RECVFROM {
+        return second;
+    } else {
+        return 0;
+    };
+    read::<IoVec>(vector).map_or(0, |first| first.base)
+}
+
 /// The goroutine whose system call this is, if the program is one in Go.
 #[inline(always)]
 pub(crate) fn goroutine() -> u64 {

@@ -10,8 +10,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use weft_abi::{
-    Connection, Control, Counter, Destination, GoKey, HandOff, Hint, InjectControl, Injection,
-    Runtime, Session, SessionKey, Task, TaskKey, TlsCall,
+    Connection, Control, Counter, Destination, GoKey, HandOff, Head, Hint, InjectControl,
+    Injection, Runtime, Session, SessionKey, Task, TaskKey, TlsCall, Work,
 };
 
 use crate::{
@@ -93,6 +93,17 @@ pub(crate) static DESTINATIONS: LruHashMap<Destination, u32, 4096> = LruHashMap:
 /// Processes that have read requests, by tgid.
 #[btf_map]
 pub(crate) static SERVES: LruHashMap<u32, u32, 16384> = LruHashMap::new();
+
+/// Processes whose threads work on one request at a time and answer it, by tgid.
+#[btf_map]
+pub(crate) static WORKERS: LruHashMap<u32, u32, 16384> = LruHashMap::new();
+
+/// What such threads work on.
+#[btf_map]
+pub(crate) static WORK: LruHashMap<u32, Work, 16384> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static HEADS: PerCpuArray<Head, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static INJECTIONS: SkStorage<Injection> = SkStorage::new();

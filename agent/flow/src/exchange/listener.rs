@@ -232,6 +232,9 @@ impl Listener<'_> {
         }
         let (process, read_by) = (exchange.process, exchange.tid);
         if mark.tid == read_by {
+            if exchange.live {
+                self.state.works_alone(process);
+            }
             self.state
                 .with_spans(|spans, around| spans.by_thread(node, around));
         } else {

@@ -230,8 +230,11 @@ impl Node {
         }
     }
 
-    pub(super) fn has_own_header(&self) -> bool {
-        self.header.as_ref().is_some_and(Header::is_own)
+    /// The sending process has a span of its own for it, whose parent is its affair.
+    pub(super) fn is_its_senders(&self) -> bool {
+        self.header
+            .as_ref()
+            .is_some_and(|header| header.author == Author::Sender)
     }
 
     pub(super) fn is_reported(&self, around: &Around<'_>) -> bool {

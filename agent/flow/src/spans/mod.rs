@@ -199,7 +199,7 @@ impl Spans {
                 }
             }
             Kind::Client => {
-                match cause.filter(|_| !self.nodes[key].has_own_header()) {
+                match cause.filter(|_| !self.nodes[key].is_its_senders()) {
                     Some(Cause::Request(server, Link::Thread)) => {
                         if let Some(node) = self.nodes.get_mut(server) {
                             node.thread_children.push(key);
@@ -325,7 +325,7 @@ impl Spans {
         span.outcome = outcome;
         node.ended = true;
         let end_ns = span.end_ns;
-        if node.kind == Kind::Client {
+        if node.kind == Kind::Client && node.has_span {
             let met = node.position.is_none();
             self.peers.saw(span, met, outcome, around.config.inject);
         }

@@ -3,11 +3,12 @@
 //! `BPF_PROG_TYPE_SOCK_OPS` on the root of the control groups sees connections begin, which is the only
 //! place where a socket may be put into a map of sockets; its first `RTT_CB` (Linux 5.3) comes with the
 //! first acknowledgement, before anybody can read what came with it. `BPF_PROG_TYPE_SK_MSG` sees
-//! what is sent on the sockets of that map, before TCP does.
+//! what is sent on the sockets of that map, before TCP does. The tracepoints of `socket_tracepoints`, in
+//! programs of their own, show what a thread works on when it sends.
 
 use aya_ebpf::{
-    macros::{sk_msg, sock_ops},
-    programs::{SkMsgContext, SockOpsContext},
+    macros::{btf_tracepoint, sk_msg, sock_ops},
+    programs::{BtfTracePointContext, SkMsgContext, SockOpsContext},
 };
 
 use crate::inject;
@@ -34,4 +35,16 @@ fn watch_connections(ctx: SockOpsContext) -> u32 {
 #[sk_msg]
 fn write_header(ctx: SkMsgContext) -> u32 {
     inject::sends(ctx.msg)
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
+fn received_by_worker(ctx: BtfTracePointContext) -> i32 {
+    inject::work::received(ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+#[btf_tracepoint(function = "sock_send_length")]
+fn sent_by_worker(ctx: BtfTracePointContext) -> i32 {
+    inject::work::sent(ctx.arg(0), ctx.arg(1));
+    0
 }

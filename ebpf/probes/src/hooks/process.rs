@@ -11,7 +11,7 @@ use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfT
 use weft_abi::{Direction, ProcessRecord, RecordKind};
 
 use crate::{
-    emit,
+    emit, inject,
     kernel::{self, copy, load},
     maps::{PROCESSES, RUNTIMES},
 };
@@ -49,6 +49,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a task.
     let tgid = unsafe { load::<u32>(ctx.arg(0), &kernel::TASK_TGID) };
     let _absent = RUNTIMES.remove(tgid);
+    inject::forget(tgid);
     report(RecordKind::Exec, tgid, 0, ctx.arg(0));
     0
 }
@@ -65,6 +66,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if tgid == thread {
         let _absent = PROCESSES.remove(tgid);
         let _absent = RUNTIMES.remove(tgid);
+        inject::forget(tgid);
         report(RecordKind::Exit, tgid, 0, ctx.arg(0));
     }
     0

@@ -236,6 +236,52 @@ fn no_header_by_who_serves() -> Result<()> {
     })
 }
 
+/// Blocking workers that have shown to be such carry on the trace that a header has brought.
+#[test]
+fn a_header_by_a_worker() -> Result<()> {
+    on_scene(&[Group::Web, Group::Python, Group::Load], |scene| {
+        const REQUESTS: usize = 6;
+        let json = "location / { return 200 '{\"got\": \"$http_traceparent\"}'; }";
+        let server = scene.workloads.spawn(&Nginx::new().directive(json))?;
+        let front = Gunicorn {
+            workers: 1,
+            ..Gunicorn::sync("front")
+        };
+        let front = scene.workloads.spawn(&front)?;
+        let ports = [server.address().port(), front.address().port()];
+        let Some(weft) = injecting(scene, "always", &ports, "")? else {
+            return Ok(());
+        };
+        let trace = |number: usize| format!("{:032x}", 0xabc0_0000 + number);
+        let mut said = Vec::new();
+        for number in 0..REQUESTS {
+            let path = format!("/hop/{}?via={}", scene.id(number), server.url());
+            let context = format!("traceparent: 00-{}-{PARENT}-01", trace(number));
+            let answer = scene.curl(&["-H", &context, &format!("{}{path}", front.url())])?;
+            said.push(answer.split_whitespace().collect::<String>());
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        let pids = front.pids();
+        let spans = scene.finish(weft)?;
+        for (number, said) in said.iter().enumerate() {
+            let found = spans.at(&format!("/hop/{}", scene.id(number)));
+            let at_front = found.of(&pids);
+            let (outer, call) = (at_front.servers(), at_front.clients());
+            let (outer, call) = (outer.one()?, call.one()?);
+            ensure!(
+                call.is_child_of(outer) && call.link() == "thread",
+                "not linked:\n{found}"
+            );
+            ensure!(call.trace_id == trace(number), "another trace:\n{found}");
+            let header = format!("\"got\":\"00-{}-{}-01\"", call.trace_id, call.span_id);
+            // The first shows how the worker works and where its requests go.
+            let expected = if number == 0 { "\"got\":\"\"" } else { &header };
+            ensure!(said.contains(expected), "{said} of\n{found}");
+        }
+        Ok(())
+    })
+}
+
 /// Left to itself, weft writes to other nodes alone.
 #[test]
 fn a_header_only_to_where_no_other_end_is_seen() -> Result<()> {

@@ -10,9 +10,9 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
+    Btf, Ebpf,
     maps::{Array, HashMap, MapData, SockHash},
-    programs::{CgroupAttachMode, ProgramError, SkMsg, SockOps},
+    programs::{BtfTracePoint, CgroupAttachMode, ProgramError, SkMsg, SockOps},
 };
 use weft_abi::{Destination, InjectControl};
 
@@ -26,6 +26,18 @@ use crate::discover;
 pub(crate) struct Injection {
     control: Array<MapData, PodInjectControl>,
     destinations: HashMap<MapData, PodDestination, u32>,
+    workers: HashMap<MapData, u32, u32>,
+}
+
+/// How trace contexts are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writing {
+    /// The sampled flag is set for traces whose random part is not below.
+    pub(crate) keep_from: u64,
+    /// Blocking workers carry on the trace that a `traceparent` has brought.
+    pub(crate) carry: bool,
+    /// And its sampled flag.
+    pub(crate) parent_based: bool,
 }
 
 /// [`InjectControl`] as a map value.
@@ -65,10 +77,15 @@ impl Injection {
         let mut injection = Self {
             control: take(ebpf, "INJECT").map_err(|error| error.to_string())?,
             destinations: take(ebpf, "DESTINATIONS").map_err(|error| error.to_string())?,
+            workers: take(ebpf, "WORKERS").map_err(|error| error.to_string())?,
         };
-        injection.set(BY_WEFT, 0)?;
+        let trial = InjectControl {
+            mode: BY_WEFT,
+            ..InjectControl::default()
+        };
+        injection.set(trial)?;
         let tried = trial::run(&mut injection);
-        injection.set(0, 0)?;
+        injection.set(InjectControl::default())?;
         tried.map(|()| injection)
     }
 
@@ -87,12 +104,7 @@ impl Injection {
             .map_err(|error| error.to_string())
     }
 
-    fn set(&mut self, mode: u32, keep_from: u64) -> Result<(), String> {
-        let control = InjectControl {
-            mode,
-            reserved: 0,
-            keep_from,
-        };
+    fn set(&mut self, control: InjectControl) -> Result<(), String> {
         self.control
             .set(0, PodInjectControl(control), 0)
             .map_err(|error| error.to_string())
@@ -115,18 +127,36 @@ impl Probes {
         Ok(())
     }
 
-    /// Selected processes' requests get a `traceparent` from now on, with the sampled flag for traces
-    /// whose random part is not below `keep_from`.
+    /// Selected processes' requests get a `traceparent` from now on.
     ///
     /// # Errors
     /// The kernel took no word.
-    pub(crate) fn inject(&mut self, keep_from: u64) -> Result<(), String> {
+    pub(crate) fn inject(&mut self, writing: Writing) -> Result<(), String> {
         let Some(injection) = &mut self.injection else {
             return Ok(());
         };
         self.current.inject = 1;
-        injection.set(BY_SELECTED, keep_from)?;
+        injection.set(InjectControl {
+            mode: BY_SELECTED,
+            carry: u32::from(writing.carry),
+            parent_based: u32::from(writing.parent_based),
+            reserved: 0,
+            keep_from: writing.keep_from,
+        })?;
         self.write_control().map_err(|error| error.to_string())
+    }
+
+    /// The threads of a process work on one request at a time, or do not.
+    pub(crate) fn works_alone(&mut self, tgid: u32, alone: bool) {
+        let Some(Injection { workers, .. }) = &mut self.injection else {
+            return;
+        };
+        // What does not stand there is not written for.
+        let _full = if alone {
+            workers.insert(tgid, 1, 0)
+        } else {
+            workers.remove(&tgid)
+        };
     }
 
     /// Requests that go there may be written into. False: the kernel did not take it.
@@ -136,6 +166,12 @@ impl Probes {
             .is_none_or(|injection| injection.learn(destination).is_ok())
     }
 }
+
+/// After the programs that see all socket calls: these know the connection's state by then.
+const FOLLOWERS: [(&str, &str); 2] = [
+    ("received_by_worker", "sock_recv_length"),
+    ("sent_by_worker", "sock_send_length"),
+];
 
 fn attach(ebpf: &mut Ebpf) -> Result<(), String> {
     let root = discover::cgroup_root().map_err(|error| error.to_string())?;
@@ -162,6 +198,14 @@ fn attach(ebpf: &mut Ebpf) -> Result<(), String> {
     watcher
         .attach(&root, CgroupAttachMode::Single)
         .map_err(failed)?;
+    let btf = Btf::from_sys_fs().map_err(|error| error.to_string())?;
+    for (name, tracepoint) in FOLLOWERS {
+        let failed = |error: ProgramError| program_error(name, &error).to_string();
+        let follower = ebpf.program_mut(name).ok_or("no program")?;
+        let follower: &mut BtfTracePoint = follower.try_into().map_err(failed)?;
+        follower.load(tracepoint, &btf).map_err(failed)?;
+        follower.attach().map_err(failed)?;
+    }
     Ok(())
 }
 
@@ -172,6 +216,11 @@ fn detach(ebpf: &mut Ebpf) {
         .map(<&mut SockOps>::try_from)
     {
         let _gone = watcher.unload();
+    }
+    for (name, _) in FOLLOWERS {
+        if let Some(Ok(follower)) = ebpf.program_mut(name).map(<&mut BtfTracePoint>::try_from) {
+            let _gone = follower.unload();
+        }
     }
     if let Some(Ok(writer)) = ebpf.program_mut("write_header").map(<&mut SkMsg>::try_from) {
         let _gone = writer.unload();

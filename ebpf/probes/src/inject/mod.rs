@@ -5,6 +5,10 @@
 //! stays there from then to the first acknowledgement, and only on the way to where plaintext
 //! requests have gone before; what is received is never touched.
 
+mod field;
+mod head;
+pub(crate) mod work;
+
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
@@ -21,13 +25,16 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Connection, Counter, Destination, Direction, INJECTED_BYTES, InjectControl, InjectedRecord,
-    Injection, InjectionStage, RecordKind,
+    Injection, InjectionStage, RecordKind, Work,
 };
 
 use crate::{
     emit,
     kernel::{self, ABSENT, copy, load},
-    maps::{self, CONNECTIONS, CONTROL, DESTINATIONS, INJECT, INJECTIONS, SERVES, SOCKETS, count},
+    maps::{
+        self, CONNECTIONS, CONTROL, DESTINATIONS, INJECT, INJECTIONS, SERVES, SOCKETS, WORKERS,
+        count,
+    },
     select::{self, OWN_TGID},
 };
 
@@ -53,6 +60,13 @@ pub(crate) fn serves(tgid: u32) {
     if unsafe { SERVES.get(tgid) }.is_none() {
         let _full = SERVES.insert(tgid, 1, 0);
     }
+}
+
+/// Another program runs in the process, or none.
+#[inline(always)]
+pub(crate) fn forget(tgid: u32) {
+    let _absent = SERVES.remove(tgid);
+    let _absent = WORKERS.remove(tgid);
 }
 
 /// A task connects, in its own context.
@@ -188,7 +202,12 @@ pub(crate) fn sends(msg: *mut sk_msg_md) -> u32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
     // SAFETY: the value is not read.
-    if tgid != injection.tgid || unsafe { SERVES.get(tgid) }.is_some() {
+    let serves = unsafe { SERVES.get(tgid) }.is_some();
+    let mut cause = Work::default();
+    if serves {
+        cause = work::of(tid);
+    }
+    if tgid != injection.tgid || (serves && cause.known == 0) {
         count(Counter::InjectServes);
         return SK_PASS;
     }
@@ -210,9 +229,9 @@ pub(crate) fn sends(msg: *mut sk_msg_md) -> u32 {
         count(Counter::InjectFailed);
         return SK_PASS;
     }
-    let mut scan = Scan { msg, injection };
+    let mut scan = head::Scan { msg, injection };
     // SAFETY: the callback has the shape the helper wants, `scan` outlives the call.
-    unsafe { bpf_loop(size, step as *mut c_void, (&raw mut scan).cast(), 0) };
+    unsafe { bpf_loop(size, head::step as *mut c_void, (&raw mut scan).cast(), 0) };
     // SAFETY: the socket's own element; volatile, because the callback has written there.
     let (head_len, refused) = unsafe {
         (
@@ -221,7 +240,7 @@ pub(crate) fn sends(msg: *mut sk_msg_md) -> u32 {
         )
     };
     if refused != 0 {
-        count(if refused == CARRIES {
+        count(if refused == head::CARRIES {
             Counter::InjectCarries
         } else {
             Counter::InjectHead
@@ -232,7 +251,8 @@ pub(crate) fn sends(msg: *mut sk_msg_md) -> u32 {
         count(Counter::InjectHead);
         return SK_PASS;
     }
-    write(msg, sk, head_len - 2, seq, control, (tgid, tid))
+    let context = context(control, &cause);
+    write(msg, sk, head_len - 2, seq, &context, (tgid, tid))
 }
 
 /// Whether the process may write at all.
@@ -242,8 +262,8 @@ fn may_write(control: &InjectControl, tgid: u32, local_port: u16, remote_port: u
     if own || control.mode == BY_WEFT {
         return own && control.mode == BY_WEFT;
     }
-    // SAFETY: the value is not read.
-    if unsafe { SERVES.get(tgid) }.is_some() {
+    // SAFETY: the values are not read.
+    if unsafe { SERVES.get(tgid).is_some() && WORKERS.get(tgid).is_none() } {
         return false;
     }
     let Some(general) = CONTROL.get(0) else {
@@ -305,75 +325,32 @@ fn position(sk: *mut c_void) -> Option<u32> {
     }
 }
 
-/// Why nothing is written into a head.
-const NO_HEAD: u32 = 1;
-const CARRIES: u32 = 2;
-
-struct Scan {
-    msg: *mut sk_msg_md,
-    injection: *mut Injection,
+/// What is written.
+struct Context {
+    trace: [u32; 4],
+    span: [u32; 2],
+    flags: u32,
 }
 
-const fn word(text: &[u8; 8]) -> u64 {
-    u64::from_be_bytes(*text)
-}
-
-/// Takes one byte of the head; 1 ends it.
-#[inline(never)]
-unsafe extern "C" fn step(index: u64, scan: *mut Scan) -> u64 {
-    // SAFETY: what `sends` passes; the packet is checked before it is read.
-    unsafe {
-        let (msg, injection) = ((*scan).msg, (*scan).injection);
-        let data = (*msg).__bindgen_anon_1.data as usize;
-        let end = (*msg).__bindgen_anon_2.data_end as usize;
-        let at = data + (index & 0xfff) as usize;
-        if at + 1 > end {
-            return 1;
-        }
-        let byte = (at as *const u8).read_volatile();
-        let lower = if byte.wrapping_sub(b'A') < 26 {
-            byte | 0x20
-        } else {
-            byte
-        };
-        let last = (*injection).last << 8 | u64::from(lower);
-        (*injection).last = last;
-        if byte == b'\n' {
-            let first = (*injection).lines == 0;
-            (*injection).lines += 1;
-            if first && last != word(b"tp/1.1\r\n") && last != word(b"tp/1.0\r\n") {
-                (*injection).refused = NO_HEAD;
-                return 1;
-            }
-            if last as u16 != 0x0d0a {
-                (*injection).refused = NO_HEAD;
-                return 1;
-            }
-            if last as u32 == 0x0d0a_0d0a {
-                (*injection).head_len = index as u32 + 1;
-                return 1;
-            }
-            return 0;
-        }
-        if byte == b':' {
-            // `traceparent`, `x-b3-traceid`, `uber-trace-id`, `x-amzn-trace-id`, `b3` and their likes.
-            let b3 = last as u32 == u32::from_be_bytes(*b"\nb3:");
-            if last == word(b"eparent:")
-                || last == word(b"traceid:")
-                || last == word(b"race-id:")
-                || b3
-            {
-                (*injection).refused = CARRIES;
-                return 1;
-            }
-        }
-        // No head has such a byte. A `CONNECT` is for the proxy.
-        if (byte < b' ' && byte != b'\r' && byte != b'\t') || last == word(b"connect ") {
-            (*injection).refused = NO_HEAD;
-            return 1;
-        }
-        0
+/// In the trace of `cause` if there is one, or in a new one.
+#[inline(always)]
+fn context(control: &InjectControl, cause: &Work) -> Context {
+    let chance = || {
+        // SAFETY: the helper takes no argument.
+        unsafe { bpf_get_prandom_u32() }
+    };
+    // Never all zero.
+    let span = [chance() | 1, chance()];
+    let mut trace = [chance() | 1, chance(), chance(), chance()];
+    if cause.known != 0 {
+        trace = cause.trace;
     }
+    let random = u64::from(trace[2] & RANDOM_HIGH) << 32 | u64::from(trace[3]);
+    let mut flags = u32::from(random >= control.keep_from);
+    if cause.known != 0 && control.parent_based != 0 {
+        flags = cause.flags & 1;
+    }
+    Context { trace, span, flags }
 }
 
 /// Inserts the field before the head's last line end and tells the agent.
@@ -383,7 +360,7 @@ fn write(
     sk: *mut c_void,
     at: u32,
     seq: u32,
-    control: &InjectControl,
+    context: &Context,
     (tgid, tid): (u32, u32),
 ) -> u32 {
     // The send hook, which comes next, must know of it.
@@ -406,15 +383,7 @@ fn write(
         count(Counter::InjectFailed);
         return SK_PASS;
     };
-    let chance = || {
-        // SAFETY: the helper takes no argument.
-        unsafe { bpf_get_prandom_u32() }
-    };
-    // Never all zero.
-    let trace = [chance() | 1, chance(), chance(), chance()];
-    let span = [chance() | 1, chance()];
-    let random = u64::from(trace[2] & RANDOM_HIGH) << 32 | u64::from(trace[3]);
-    let flags = u32::from(random >= control.keep_from);
+    let Context { trace, span, flags } = *context;
     // SAFETY: the context; the new bytes are checked before they are written to.
     let written = unsafe {
         if bpf_msg_push_data(msg, at, INJECTED_BYTES, 0) != 0 {
@@ -426,7 +395,7 @@ fn write(
         let data = (*msg).__bindgen_anon_1.data as usize;
         let end = (*msg).__bindgen_anon_2.data_end as usize;
         pulled == 0 && data + INJECTED_BYTES as usize <= end && {
-            field(data as *mut u8, &trace, &span, flags);
+            field::write(data as *mut u8, &trace, &span, flags);
             true
         }
     };
@@ -459,35 +428,4 @@ fn write(
     emit::submit(slot, &record);
     count(Counter::Injected);
     SK_PASS
-}
-
-/// Writes the field, of [`INJECTED_BYTES`], where the message has room for it.
-///
-/// # Safety
-/// The verifier must know that so many bytes stand there.
-#[inline(always)]
-unsafe fn field(to: *mut u8, trace: &[u32; 4], span: &[u32; 2], flags: u32) {
-    let mut text = *b"traceparent: 00-00000000000000000000000000000000-0000000000000000-00\r\n";
-    const _: () = assert!(INJECTED_BYTES == 70);
-    let mut word = 0;
-    while word < 4 {
-        digits(&mut text, 16 + word * 8, trace[word]);
-        word += 1;
-    }
-    digits(&mut text, 49, span[0]);
-    digits(&mut text, 57, span[1]);
-    text[67] = b'0' + flags as u8;
-    // SAFETY: the caller's word.
-    unsafe { ptr::copy_nonoverlapping(text.as_ptr(), to, INJECTED_BYTES as usize) };
-}
-
-/// Eight hexadecimal digits.
-#[inline(always)]
-fn digits(text: &mut [u8; INJECTED_BYTES as usize], at: usize, word: u32) {
-    let mut place = 0;
-    while place < 8 {
-        let nibble = (word >> (28 - 4 * place)) & 15;
-        text[at + place] = (48 + nibble + ((nibble + 6) >> 4) * 39) as u8;
-        place += 1;
-    }
 }
