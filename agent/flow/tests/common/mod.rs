@@ -12,11 +12,12 @@ use std::net::SocketAddr;
 
 use weft_abi::{DataFlags, Direction, Hint, Missing, OpenFlags, SESSION_BIT};
 use weft_flow::record::{
-    Before, Close, Data, Ends, Open, Origin, ProcessChange, ProcessChangeKind, Record, Secure,
-    Sends, Work,
+    Before, Close, Data, Ends, Injected, Open, Origin, ProcessChange, ProcessChangeKind, Record,
+    Secure, Sends, Work,
 };
 use weft_flow::span::{Kind, Span};
 use weft_flow::{Config, Counters, Flow, ProcessEvent};
+use weft_proto::trace_context::TraceParent;
 
 pub const MS: u64 = 1_000_000;
 
@@ -166,6 +167,17 @@ impl World {
             netns: end.netns,
             inode: end.inode,
             ends: end.ends,
+        });
+        self.record(&record);
+    }
+
+    /// The kernel programs have written `parent` into the request that begins at `seq`.
+    pub fn injected(&mut self, end: &End, seq: u32, parent: TraceParent) {
+        let record = Record::Injected(Injected {
+            origin: self.origin(end),
+            cookie: end.cookie,
+            seq,
+            parent,
         });
         self.record(&record);
     }
