@@ -1,4 +1,5 @@
-//! Trace contexts in requests in other formats than W3C's.
+//! Trace contexts in requests in other formats than W3C's, and such as the kernel programs have written.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

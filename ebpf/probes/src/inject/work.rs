@@ -199,7 +199,7 @@ unsafe extern "C" fn digit(index: u64, _unused: *mut u32) -> u64 {
     };
     // SAFETY: the program's own element; the indices are within.
     unsafe {
-        let at = (*head).value_at as u64 + index;
+        let at = u64::from((*head).value_at) + index;
         let byte = (&raw const (*head).bytes)
             .cast::<u8>()
             .add(at as usize & (HEAD_BYTES as usize - 1))
@@ -208,7 +208,7 @@ unsafe extern "C" fn digit(index: u64, _unused: *mut u32) -> u64 {
         let place = index.wrapping_sub(1);
         if index == 0 {
             (*head).bad |= u32::from(byte ^ b' ');
-        } else if index == VALUE_BYTES as u64 - 1 {
+        } else if index == u64::from(VALUE_BYTES) - 1 {
             (*head).bad |= u32::from(byte ^ b'\r');
         } else if place == 2 || place == 35 || place == 52 {
             (*head).bad |= u32::from(byte ^ b'-');

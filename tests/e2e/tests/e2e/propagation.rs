@@ -1,6 +1,8 @@
 //! Trace contexts that programs write themselves, in every format, and programs under the OpenTelemetry SDK between
 //! others that know nothing of it; and those that weft writes.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail, ensure};
 use weft_e2e::figures::with_metrics;
 use weft_e2e::network::Pair;
@@ -88,13 +90,22 @@ fn each_format_is_read() -> Result<()> {
 /// The SDK's client -> nginx -> Go: one trace, in which weft's spans hang on the SDK's.
 #[test]
 fn an_instrumented_client() -> Result<()> {
-    let groups = [Group::Web, Group::Go, Group::Python, Group::OpenTelemetry];
+    let groups = [
+        Group::Web,
+        Group::Go,
+        Group::Python,
+        Group::OpenTelemetry,
+        Group::Load,
+    ];
     on_scene(&groups, |scene| {
         const REQUESTS: usize = 5;
         let server = scene.workloads.spawn(&Go::new("go"))?;
         let proxy = Nginx::new().proxy("/", &server.url());
         let proxy = scene.workloads.spawn(&proxy)?;
         let weft = scene.weft()?.start()?;
+        // By then nginx is known for what it is.
+        scene.curl(&[&format!("{}/hop/{}", proxy.url(), scene.id("first"))])?;
+        std::thread::sleep(Duration::from_millis(500));
         let formats = ["tracecontext", "b3", "b3multi", "jaeger", "xray"];
         let mut said = Vec::new();
         for format in formats {
@@ -230,7 +241,7 @@ fn no_header_by_who_serves() -> Result<()> {
             let said = scene.curl(&[&format!("{}{path}", front.url())])?;
             let said: String = said.split_whitespace().collect();
             ensure!(said.contains("\"got\":\"\""), "{said}");
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(200));
         }
         weft.stop().map(drop)
     })
@@ -259,7 +270,7 @@ fn a_header_by_a_worker() -> Result<()> {
             let context = format!("traceparent: 00-{}-{PARENT}-01", trace(number));
             let answer = scene.curl(&["-H", &context, &format!("{}{path}", front.url())])?;
             said.push(answer.split_whitespace().collect::<String>());
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(200));
         }
         let pids = front.pids();
         let spans = scene.finish(weft)?;
