@@ -364,6 +364,41 @@ fn what_was_not_seen_to_end_is_not_said_to_have_failed() {
     }
 }
 
+/// Streams whose end was lost must not take the place of others for good.
+#[test]
+fn lost_responses_leave_room() {
+    let mut talk = Talk::new();
+    let Talk { world, client, .. } = &mut talk;
+    let mut spans = Vec::new();
+    let mut stream = 1;
+    // More than are followed at a time.
+    for _ in 0..30 {
+        for _ in 0..200 {
+            world.send(client, &h2::get(stream, "/lost"));
+            stream += 2;
+        }
+        // A record is lost, and what follows begins with a frame.
+        client.rx += 10_000;
+        for _ in 0..3 {
+            world.send(client, &h2::get(stream, "/answered"));
+            world.receive(client, &[h2::ok(stream), h2::status(1, "200", 0)].concat());
+            stream += 2;
+        }
+        spans.extend(world.drain());
+    }
+    let dropped = world.flow.counters().dropped_full;
+    assert_eq!(dropped, 0);
+    let answered = |span: &&Span| span.exchange.target == "/answered";
+    let answered: Vec<_> = spans.iter().filter(answered).collect();
+    assert!(answered.len() >= 60, "{} answered", answered.len());
+    for span in &spans {
+        assert!(
+            span.partial.end || span.exchange.status == Some(200),
+            "{span:#?}"
+        );
+    }
+}
+
 #[test]
 fn lost_records_make_no_wrong_span() {
     for lost in 1..40 {

@@ -5,7 +5,6 @@ use weft_proto::http2::{Block, Conversation, Ends, Malformed};
 
 use super::listener::Head;
 use super::stream::{Asked, Payload, Unsure, is_answer};
-use super::streams::MAX_STREAMS;
 use super::{Listener, Reads};
 use crate::forwards::Line;
 use crate::span::{Kind, Outcome, REFUSED_STREAM};
@@ -96,6 +95,7 @@ impl Conversation for Listener<'_> {
             return;
         };
         streams.responses_lost |= self.reads == Reads::Responses;
+        streams.some_lost |= self.reads == Reads::Responses;
         for stream in streams.open.values_mut() {
             match self.reads {
                 Reads::Requests => {
@@ -155,11 +155,12 @@ impl Listener<'_> {
         streams.rise_to(stream);
         let early = streams.take_early(stream);
         self.exchanges.seen += 1;
-        let full = streams.open.len() >= MAX_STREAMS;
         let mark = self.mark(start);
         let unsure = Unsure::of(&block);
         let head = Head::of_stream(stream, block, start, &self.state.config.propagators);
         let call = head.http.call.is_some();
+        let streams = self.exchanges.streams.as_mut();
+        let full = streams.is_none_or(|streams| !streams.make_room(mark.time_ns, self.state));
         let node = if full {
             self.state.counters.requests += 1;
             self.state.counters.dropped_full += 1;
@@ -189,6 +190,7 @@ impl Listener<'_> {
         let asked = Asked::new(node, mark.time_ns, ends == Ends::Stream);
         state.asked = Some(asked.with(unsure, call));
         if streams.responses_lost {
+            streams.some_lost = true;
             state.lost = true;
             state.response.incomplete = true;
         }

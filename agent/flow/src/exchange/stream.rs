@@ -192,10 +192,12 @@ impl Stream {
             );
             span.partial.request_head |= given_up && asked.unsure.limit;
         }
-        let unseen = self.lost && outcome == Outcome::Complete && self.lacks();
+        let maybe = self.lost && outcome == Outcome::Complete;
+        let unseen = maybe && self.lacks();
         let unknown = self.unknown && self.lacks();
         span.partial.response_head |= self.partial || unknown || unseen;
-        span.partial.end |= unseen || outcome == Outcome::Open;
+        let unended = maybe && self.over.is_none();
+        span.partial.end |= unseen || unended || outcome == Outcome::Open;
     }
 }
 

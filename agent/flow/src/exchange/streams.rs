@@ -23,6 +23,8 @@ pub(super) struct Streams {
     early: usize,
     /// Frames of responses may pass unseen at present.
     pub(super) responses_lost: bool,
+    /// Some of `open` may be over.
+    pub(super) some_lost: bool,
     /// The client has closed the connection before the server did.
     given_up: bool,
 }
@@ -34,7 +36,7 @@ const MAX_EARLY: usize = 64;
 /// reads the response.
 const LATE_END_NS: u64 = 20_000_000;
 /// Streams of one connection that are followed; peers allow each other some hundreds.
-pub(super) const MAX_STREAMS: usize = 4096;
+const MAX_STREAMS: usize = 4096;
 
 // === impl Streams ===
 
@@ -135,6 +137,22 @@ impl Streams {
         }
     }
 
+    /// There is no room for one more: those end that may be over. True: there is room now.
+    pub(super) fn make_room(&mut self, now_ns: u64, state: &mut State) -> bool {
+        if self.open.len() < MAX_STREAMS {
+            return true;
+        }
+        if std::mem::take(&mut self.some_lost) {
+            let lost = self
+                .open
+                .extract_if(|_, stream| stream.lost && stream.asked.is_some());
+            for (_, stream) in lost {
+                stream.end_over(now_ns, Outcome::Complete, state);
+            }
+        }
+        self.open.len() < MAX_STREAMS
+    }
+
     /// Their spans leave with what is known, and nothing more is told of them.
     pub(super) fn report_long(&mut self, now_ns: u64, state: &mut State) {
         let limit_ns = state.config.limits.long_stream_ns;
@@ -152,6 +170,14 @@ impl Streams {
                 asked.node = None;
             }
         }
+        let told = |stream: &Stream| {
+            stream
+                .asked
+                .as_ref()
+                .is_some_and(|asked| asked.node.is_none())
+        };
+        // No frame may come that would end them.
+        self.open.retain(|_, stream| !(stream.lost && told(stream)));
     }
 
     pub(super) fn abandon_all(&mut self, reason: Reason, state: &mut State) {
