@@ -1,5 +1,7 @@
 //! What the frames of an HTTP/2 connection say, on its way to the streams.
 
+use std::collections::hash_map::Entry;
+
 use weft_proto::Piece;
 use weft_proto::http2::{Block, Conversation, Ends, Malformed};
 
@@ -15,8 +17,10 @@ impl Conversation for Listener<'_> {
     fn fields(&mut self, stream: u32, block: Block, ends: Ends, start: u64, end: u64) {
         match self.reads {
             Reads::Requests => {
-                self.request_fields(stream, block, ends, start);
-                self.request_ends(stream, ends);
+                if !self.request_fields(stream, block, ends, start) {
+                    // Trailers.
+                    self.request_ends(stream, ends);
+                }
             }
             Reads::Responses => {
                 self.responses_in_step();
@@ -122,10 +126,21 @@ impl Listener<'_> {
     }
 
     fn request_ends(&mut self, stream: u32, ends: Ends) {
-        if let (Ends::Stream, Some(payload)) = (ends, self.sent(stream)) {
-            payload.ended = true;
-            if let Some(streams) = &mut self.exchanges.streams {
-                streams.end_if_over(stream, self.state);
+        let Some(streams) = self
+            .exchanges
+            .streams
+            .as_mut()
+            .filter(|_| ends == Ends::Stream)
+        else {
+            return;
+        };
+        let Some(state) = streams.open.get_mut(&stream) else {
+            return;
+        };
+        if let Some(asked) = &mut state.asked {
+            asked.request.ended = true;
+            if state.over.is_some() {
+                streams.take_over(stream, self.state);
             }
         }
     }
@@ -138,18 +153,18 @@ impl Listener<'_> {
         }
     }
 
-    fn request_fields(&mut self, stream: u32, block: Block, ends: Ends, start: u64) {
+    /// False: the stream's request has begun before.
+    fn request_fields(&mut self, stream: u32, block: Block, ends: Ends, start: u64) -> bool {
         let Some(streams) = &mut self.exchanges.streams else {
-            return;
+            return true;
         };
         if stream <= streams.highest {
-            // Trailers.
-            return;
+            return false;
         }
         let names = [&block.method, &block.path, &block.scheme, &block.authority];
         if names.iter().all(|name| name.is_none()) {
             self.state.counters.blocks_unknown += 1;
-            return;
+            return true;
         }
         self.found.in_step = true;
         streams.rise_to(stream);
@@ -184,7 +199,7 @@ impl Listener<'_> {
             node
         };
         let (Some(streams), Some(node)) = (&mut self.exchanges.streams, node) else {
-            return;
+            return true;
         };
         let mut state = early.unwrap_or_default();
         let asked = Asked::new(node, mark.time_ns, ends == Ends::Stream);
@@ -198,9 +213,16 @@ impl Listener<'_> {
             self.state.counters.responses_unpaired -= 1;
             self.state.counters.responses_paired += 1;
         }
-        self.found.closing |= state.over.is_some();
-        streams.open.insert(stream, state);
-        streams.end_if_over(stream, self.state);
+        match state.over {
+            Some((end_ns, outcome)) if state.is_asked() || !is_answer(outcome) => {
+                state.end_over(end_ns, outcome, self.state);
+            }
+            over => {
+                self.found.closing |= over.is_some();
+                streams.open.insert(stream, state);
+            }
+        }
+        true
     }
 
     fn response_fields(&mut self, stream: u32, block: &Block) {
@@ -239,19 +261,19 @@ impl Listener<'_> {
         let Some(streams) = &mut self.exchanges.streams else {
             return;
         };
-        let Some(state) = streams.open.get_mut(&stream) else {
+        let Entry::Occupied(mut entry) = streams.open.entry(stream) else {
             return;
         };
+        let state = entry.get_mut();
         let was_over = state.over.is_some();
         state.over.get_or_insert((end_ns, outcome));
-        let waits = is_answer(outcome) && !was_over && !state.is_asked();
         if state.asked.is_none() {
             return;
         }
-        if waits {
+        if is_answer(outcome) && !was_over && !state.is_asked() {
             self.found.closing = true;
         } else {
-            streams.take_over(stream, self.state);
+            entry.remove().end_over(end_ns, outcome, self.state);
         }
     }
 }

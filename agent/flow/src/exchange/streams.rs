@@ -7,9 +7,11 @@
 //!       └── response's fields ──▶ early
 //! ```
 
+use std::collections::hash_map::Entry;
+
 use foldhash::HashMap;
 
-use super::stream::{Asked, Stream, is_answer};
+use super::stream::{Asked, Stream};
 use crate::span::{Kind, Outcome};
 use crate::spans::{NodeKey, Reason};
 use crate::state::State;
@@ -116,19 +118,6 @@ impl Streams {
         wait
     }
 
-    pub(super) fn end_if_over(&mut self, stream: u32, state: &mut State) {
-        let open = self.open.get(&stream);
-        let whole = |stream: &&Stream| {
-            stream.over.is_some_and(|(_, outcome)| !is_answer(outcome)) || stream.is_asked()
-        };
-        if open
-            .filter(whole)
-            .is_some_and(|stream| stream.over.is_some())
-        {
-            self.take_over(stream, state);
-        }
-    }
-
     pub(super) fn take_over(&mut self, stream: u32, state: &mut State) {
         if let Some(stream) = self.open.remove(&stream)
             && let Some((end_ns, outcome)) = stream.over
@@ -192,16 +181,22 @@ impl Streams {
 
     /// The stream that a response comes on; a new one if its request may still be seen.
     pub(super) fn answering(&mut self, stream: u32) -> Option<&mut Stream> {
-        if !self.open.contains_key(&stream) {
-            if stream <= self.highest || self.early >= MAX_EARLY || stream.is_multiple_of(2) {
-                return None;
+        match self.open.entry(stream) {
+            Entry::Occupied(open) => Some(open.into_mut()),
+            Entry::Vacant(free) => {
+                if stream <= self.highest || self.early >= MAX_EARLY || stream.is_multiple_of(2) {
+                    return None;
+                }
+                self.early += 1;
+                Some(free.insert(Stream::default()))
             }
-            self.early += 1;
         }
-        Some(self.open.entry(stream).or_default())
     }
 
     pub(super) fn take_early(&mut self, stream: u32) -> Option<Stream> {
+        if self.early == 0 {
+            return None;
+        }
         let early = self.open.remove(&stream)?;
         self.early -= 1;
         Some(early)
