@@ -306,6 +306,31 @@ fn a_post_that_may_be_a_call() {
 }
 
 #[test]
+fn messages_and_trailers_tell_a_call() {
+    let head = h2::status(35, "200", 0);
+    let trailers = h2::headers(35, END_STREAM, &[("other", "0")]);
+    let message = h2::message(35, 0);
+    check(&[&head, &message, &trailers], true);
+    check(&[&head, &h2::data(35, 0, b"page"), &trailers], false);
+    check(&[&head, &h2::message(35, END_STREAM)], false);
+    check(&[&head, &trailers], false);
+    fn check(answer: &[&[u8]], call: bool) {
+        let mut world = World::new();
+        let (mut client, mut server) = old(&mut world);
+        let ask = h2::post_with_unknown_type(35, "/shop.Cart/Add");
+        let ask = [ask, h2::message(35, END_STREAM)].concat();
+        world.pass(&mut client, &mut server, &ask);
+        world.pass(&mut server, &mut client, &answer.concat());
+        let spans = world.settled();
+        assert_eq!(spans.len(), 2);
+        for span in spans {
+            let found = (span.exchange.call.is_some(), span.partial.request_head);
+            assert_eq!(found, (call, !call), "{answer:?}");
+        }
+    }
+}
+
+#[test]
 fn the_end_of_a_request_may_be_seen_after_the_response() {
     let mut talk = Talk::new();
     let Talk { world, client, .. } = &mut talk;

@@ -18,6 +18,8 @@ pub(super) struct Stream {
     grpc_status: Option<u32>,
     /// What the response's content type says, where the request's did not.
     says: Says,
+    /// Fields came behind the response's payload.
+    trailers: bool,
     /// Bytes of the response's fields are missing.
     partial: bool,
     /// Fields of the response refer to what is not known.
@@ -126,6 +128,8 @@ impl Stream {
                 Some(None) if block.status == Some(200) => Says::NoCall,
                 _ => Says::Nothing,
             };
+        } else {
+            self.trailers = true;
         }
         self.partial |= block.partial;
         self.unknown |= block.unknown > 0;
@@ -138,8 +142,20 @@ impl Stream {
     }
 
     pub(super) fn is_call(&self) -> bool {
-        let says_call = matches!(self.says, Says::Call(grpc::Kind::Grpc));
+        let says_call = matches!(self.says(), Says::Call(grpc::Kind::Grpc));
         says_call || self.asked.as_ref().is_some_and(|asked| asked.call)
+    }
+
+    /// Where no content type is known, what was sent: nothing but messages, and trailers behind them.
+    fn says(&self) -> Says {
+        let asked = self.asked.as_ref();
+        let unsure = asked.is_some_and(|asked| asked.unsure.kind && asked.request.is_messages());
+        match self.says {
+            Says::Nothing if unsure && self.trailers && self.response.is_messages() => {
+                Says::Call(grpc::Kind::Grpc)
+            }
+            says => says,
+        }
     }
 
     /// All that is to come of the request has.
@@ -170,7 +186,7 @@ impl Stream {
         exchange.request_body = asked.request.total().filter(|_| !more);
         exchange.response_body = self.response.total();
         if exchange.call.is_none() {
-            exchange.call = match self.says {
+            exchange.call = match self.says() {
                 Says::Call(kind) => Some(Call::of(kind)),
                 _ if self.grpc_status.is_some() => Some(Call::of(grpc::Kind::Grpc)),
                 _ => None,
@@ -216,6 +232,11 @@ pub(super) fn is_answer(outcome: Outcome) -> bool {
 // === impl Payload ===
 
 impl Payload {
+    /// All of it was seen, and is messages of gRPC.
+    fn is_messages(&self) -> bool {
+        !self.incomplete && self.messages.are_whole()
+    }
+
     fn total(&self) -> Option<u64> {
         (!self.incomplete).then_some(self.bytes)
     }

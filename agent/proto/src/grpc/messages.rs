@@ -45,6 +45,11 @@ impl Messages {
         (!self.lost).then_some(self.count)
     }
 
+    /// Whether all that was fed are messages, and there is one: hardly anything else looks so.
+    pub fn are_whole(&self) -> bool {
+        !self.lost && self.come == 0 && self.count > 0
+    }
+
     /// Bytes of those messages, as sent (compressed, without prefixes).
     pub fn bytes(&self) -> Option<u64> {
         (!self.lost).then_some(self.bytes)
@@ -128,6 +133,24 @@ pub(super) fn fuzz_messages(input: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole() {
+        check(b"\0\0\0\0\x02ab", &[], true);
+        check(b"\0\0\0\0\x02ab\x01\0\0\0\0", &[], true);
+        check(b"\0\0\0\x01\0a", &[255], true);
+        check(b"\0\0\0\x01\0a", &[254], false);
+        check(b"\0\0\0\0\x02ab\0", &[], false);
+        check(b"\x02\0\0\0\x01x", &[], false);
+        check(b"{\"a\": 1}", &[], false);
+        check(b"", &[], false);
+        fn check(bytes: &[u8], gaps: &[u64], expected: bool) {
+            let mut messages = Messages::default();
+            messages.feed(Piece::Bytes(bytes));
+            gaps.iter().for_each(|&gap| messages.feed(Piece::Gap(gap)));
+            assert_eq!(messages.are_whole(), expected, "{bytes:?}");
+        }
+    }
 
     #[test]
     fn counts() {
