@@ -40,8 +40,7 @@ pub(crate) fn begin(state: &mut Connection, direction: Direction, preface_comes:
         length_and_type: PREFACE_BYTES << 8 | NO_FRAME,
         left: if preface_comes { PREFACE_BYTES } else { 0 },
     };
-    // A server that spoke first has sent its SETTINGS; nine bytes are an empty one.
-    if there.offset == 0 || (preface_comes && there.offset == u64::from(FRAME_HEADER_BYTES)) {
+    if there.offset == 0 {
         there.frame = Frame {
             known: 1,
             left: 0,

@@ -63,12 +63,13 @@ pub(crate) fn start(first: u64) -> Start {
 #[inline(always)]
 fn frame(bytes: [u8; 8]) -> Start {
     let [high, _, low, kind, flags, stream @ ..] = bytes;
-    if high != 0 || low == 0 {
+    if high != 0 {
         return Start::Other;
     }
+    // May be empty.
     if kind == SETTINGS && flags == 0 && stream == [0; 3] {
         Start::Settings
-    } else if kind == HEADERS && flags & !HEADERS_FLAGS == 0 && stream[0] & 0x80 == 0 {
+    } else if low != 0 && kind == HEADERS && flags & !HEADERS_FLAGS == 0 && stream[0] & 0x80 == 0 {
         Start::Headers
     } else {
         Start::Other
