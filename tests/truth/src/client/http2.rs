@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::{Answer, ClientError, Outgoing};
 
@@ -17,7 +17,7 @@ use super::{Answer, ClientError, Outgoing};
 #[derive(Clone, Debug)]
 pub struct Http2 {
     server: SocketAddr,
-    open: Arc<OnceCell<SendRequest<Full<Bytes>>>>,
+    open: Arc<Mutex<Option<SendRequest<Full<Bytes>>>>>,
 }
 
 impl Http2 {
@@ -29,19 +29,22 @@ impl Http2 {
     }
 
     pub(super) async fn send(&self, request: Outgoing) -> Result<Answer, ClientError> {
-        let open = self.open.get_or_try_init(|| connect(self.server)).await?;
-        let mut open = open.clone();
-        open.ready().await.map_err(ClientError::Broken)?;
+        let mut open = self.connection().await?;
+        let broken = |error: hyper::Error| {
+            if error.is_closed() || error.is_canceled() {
+                ClientError::Stale(error)
+            } else {
+                ClientError::Broken(error)
+            }
+        };
+        open.ready().await.map_err(broken)?;
         let request = Request::builder()
             .method(request.method)
             .uri(format!("http://{}{}", self.server, request.target))
             .header(header::USER_AGENT, "ground-truth/1")
             .header(header::ACCEPT, "*/*")
             .body(Full::new(request.body))?;
-        let answer = open
-            .send_request(request)
-            .await
-            .map_err(ClientError::Broken)?;
+        let answer = open.send_request(request).await.map_err(broken)?;
         let (head, body) = answer.into_parts();
         let body = body.collect().await.map_err(ClientError::Broken)?;
         Ok(Answer {
@@ -49,6 +52,15 @@ impl Http2 {
             body: body.to_bytes(),
             messages: 0,
         })
+    }
+
+    /// Another one where the server has closed the last, which nobody used for a while.
+    async fn connection(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
+        let mut open = self.open.lock().await;
+        match &*open {
+            Some(open) if !open.is_closed() => Ok(open.clone()),
+            _ => Ok(open.insert(connect(self.server).await?).clone()),
+        }
     }
 }
 
