@@ -130,9 +130,7 @@ impl State {
         }
     }
 
-    /// Another thread answers than `reader`, which so reads for others.
-    pub(crate) fn hand_off(&mut self, process: Process, reader: u32) {
-        self.threads.disqualify(process, reader, &mut self.counters);
+    pub(crate) fn hand_off(&mut self, process: Process) {
         if let Some(entry) = self.processes.entry_mut(process)
             && !entry.hand_off
         {

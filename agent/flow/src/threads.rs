@@ -18,7 +18,7 @@ pub(crate) struct Threads {
 struct Thread {
     process: Process,
     live: Option<Live>,
-    /// Had more than one request at a time, or reads for others: never again.
+    /// Had more than one request at a time: never again.
     disqualified: bool,
     /// What it has sent, where others read requests for it, since it has answered last.
     calls: SmallVec<[Call; 2]>,
@@ -119,11 +119,6 @@ impl Threads {
         {
             thread.disqualify(counters);
         }
-    }
-
-    /// The thread reads for others.
-    pub(crate) fn disqualify(&mut self, process: Process, tid: u32, counters: &mut Counters) {
-        self.thread(process, tid, counters).disqualify(counters);
     }
 
     /// The only server request this blocking worker is on. `several`: threads read requests in that process, so that

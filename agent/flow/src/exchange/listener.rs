@@ -240,7 +240,7 @@ impl Listener<'_> {
         } else {
             exchange.release(self.state);
             exchange.live = false;
-            self.state.hand_off(process, read_by);
+            self.state.hand_off(process);
             self.state
                 .with_spans(|spans, around| spans.not_by_thread(node, around));
         }
