@@ -57,6 +57,9 @@ pub(crate) fn socket_call(
     direction: Direction,
 ) {
     let receives = direction as u8 == Direction::Rx as u8;
+    if ret < 0 && !receives {
+        return inject::took_nothing(sk);
+    }
     if ret < 0
         || (receives && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0)
         || (!receives && ret == 0)

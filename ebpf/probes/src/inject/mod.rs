@@ -29,7 +29,7 @@ use weft_abi::{
 };
 
 use crate::{
-    emit,
+    connection, emit,
     kernel::{self, ABSENT, copy, load},
     maps::{
         self, CONNECTIONS, CONTROL, DESTINATIONS, INJECT, INJECTIONS, SERVES, SOCKETS, WORKERS,
@@ -253,6 +253,16 @@ pub(crate) fn sends(msg: *mut sk_msg_md) -> u32 {
     }
     let context = context(control, &cause);
     write(msg, sk, head_len - 2, seq, &context, (tgid, tid))
+}
+
+/// A send call has failed, and what was written into it with it.
+#[inline(always)]
+pub(crate) fn took_nothing(sk: *const c_void) {
+    if INJECT.get(0).is_some_and(|control| control.mode != 0)
+        && let Some(state) = connection::get(sk)
+    {
+        state.inserted = 0;
+    }
 }
 
 /// Whether the process may write at all.
