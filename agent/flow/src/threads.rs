@@ -20,6 +20,10 @@ struct Thread {
     live: Option<Live>,
     /// Had more than one request at a time: never again.
     disqualified: bool,
+    /// Has read a request as event loops do.
+    polls: bool,
+    /// The request that it has read last, unless somebody has answered that.
+    last: Option<NodeKey>,
     /// What it has sent, where others read requests for it, since it has answered last.
     calls: SmallVec<[Call; 2]>,
 }
@@ -29,7 +33,7 @@ struct Thread {
 struct Call {
     node: NodeKey,
     time_ns: u64,
-    /// Its own live request then.
+    /// The request that it had read last, if that was not answered.
     own: Option<NodeKey>,
 }
 
@@ -74,6 +78,8 @@ impl Threads {
         counters: &mut Counters,
     ) {
         let thread = self.thread(process, tid, counters);
+        thread.polls |= polled;
+        thread.last = Some(node);
         match thread.live {
             Some(live) if live.cookie != cookie => thread.disqualify(counters),
             _ => {
@@ -93,6 +99,7 @@ impl Threads {
             && live.node == node
         {
             live.polled = true;
+            thread.polls = true;
         }
     }
 
@@ -149,10 +156,10 @@ impl Threads {
         counters: &mut Counters,
     ) -> bool {
         let thread = self.thread(process, tid, counters);
-        if thread.disqualified || thread.calls.len() >= MAX_CALLS {
+        if thread.polls || thread.calls.len() >= MAX_CALLS {
             return false;
         }
-        let own = thread.live.map(|live| live.node);
+        let own = thread.last;
         thread.calls.push(Call { node, time_ns, own });
         true
     }
@@ -171,12 +178,22 @@ impl Threads {
         let Some(thread) = thread.filter(|thread| thread.process == process) else {
             return answer;
         };
+        thread.last = None;
         for call in std::mem::take(&mut thread.calls) {
             answer.has_other_work |= call.time_ns < read_ns;
-            let for_it = !thread.disqualified && call.own.is_none_or(|own| own == server);
+            let for_it = !thread.polls && call.own.is_none_or(|own| own == server);
             answer.calls.push((call.node, for_it));
         }
         answer
+    }
+
+    /// Another thread answers a request that this one has read.
+    pub(crate) fn leaves(&mut self, process: Process, tid: u32, node: NodeKey) {
+        if let Some(thread) = self.by_id.get_mut(&id(process.tgid, tid))
+            && thread.last == Some(node)
+        {
+            thread.last = None;
+        }
     }
 
     fn thread(&mut self, process: Process, tid: u32, counters: &mut Counters) -> &mut Thread {
@@ -190,6 +207,8 @@ impl Threads {
             process,
             live: None,
             disqualified: false,
+            polls: false,
+            last: None,
             calls: SmallVec::new(),
         };
         let thread = self.by_id.entry(id).or_insert_with(new);

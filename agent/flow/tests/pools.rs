@@ -125,6 +125,35 @@ fn who_reads_for_others_may_work_for_itself() {
 }
 
 #[test]
+fn a_worker_may_read_for_others() {
+    let mut pool = Pool::new();
+    for _ in 0..2 {
+        let mut left = pool.read(WORKER);
+        let mut front = pool.read(WORKER);
+        pool.call(WORKER);
+        pool.answer(OTHER, &mut left);
+        pool.answer(WORKER, &mut front);
+    }
+    let thread = |number| Some((number, Link::Thread));
+    pool.check(&[thread(1), thread(3)]);
+}
+
+#[test]
+fn threads_that_take_turns_as_event_loops_are_no_workers() {
+    let mut pool = Pool::new();
+    for worker in [WORKER, OTHER] {
+        let mut front = pool.world.connect(CURL, APP);
+        (front.1.tid, front.1.epoll) = (worker, true);
+        pool.world.pass(&mut front.0, &mut front.1, &get("/front"));
+        pool.answer(READER, &mut front);
+    }
+    let mut front = pool.read(READER);
+    pool.call(WORKER);
+    pool.answer(WORKER, &mut front);
+    pool.check(&[None]);
+}
+
+#[test]
 fn workers_with_other_work_are_not_trusted() {
     let mut pool = Pool::new();
     pool.call(WORKER);

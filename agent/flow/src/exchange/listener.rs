@@ -241,6 +241,7 @@ impl Listener<'_> {
             exchange.release(self.state);
             exchange.live = false;
             self.state.hand_off(process);
+            self.state.threads.leaves(process, read_by, node);
             self.state
                 .with_spans(|spans, around| spans.not_by_thread(node, around));
         }
