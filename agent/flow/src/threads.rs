@@ -20,8 +20,10 @@ struct Thread {
     live: Option<Live>,
     /// Had more than one request at a time: never again.
     disqualified: bool,
-    /// Has read a request as event loops do.
+    /// Has read requests as event loops do, and in another way. Loops do so always; a worker does when it is faster
+    /// than the reactor that lets go of a connection.
     polls: bool,
+    waits: bool,
     /// The request that it has read last, unless somebody has answered that.
     last: Option<NodeKey>,
     /// What it has sent, where others read requests for it, since it has answered last.
@@ -79,6 +81,7 @@ impl Threads {
     ) {
         let thread = self.thread(process, tid, counters);
         thread.polls |= polled;
+        thread.waits |= !polled;
         thread.last = Some(node);
         match thread.live {
             Some(live) if live.cookie != cookie => thread.disqualify(counters),
@@ -156,7 +159,7 @@ impl Threads {
         counters: &mut Counters,
     ) -> bool {
         let thread = self.thread(process, tid, counters);
-        if thread.polls || thread.calls.len() >= MAX_CALLS {
+        if thread.is_loop() || thread.calls.len() >= MAX_CALLS {
             return false;
         }
         let own = thread.last;
@@ -181,7 +184,7 @@ impl Threads {
         thread.last = None;
         for call in std::mem::take(&mut thread.calls) {
             answer.has_other_work |= call.time_ns < read_ns;
-            let for_it = !thread.polls && call.own.is_none_or(|own| own == server);
+            let for_it = !thread.is_loop() && call.own.is_none_or(|own| own == server);
             answer.calls.push((call.node, for_it));
         }
         answer
@@ -208,6 +211,7 @@ impl Threads {
             live: None,
             disqualified: false,
             polls: false,
+            waits: false,
             last: None,
             calls: SmallVec::new(),
         };
@@ -226,6 +230,10 @@ fn id(tgid: u32, tid: u32) -> u64 {
 // === impl Thread ===
 
 impl Thread {
+    fn is_loop(&self) -> bool {
+        self.polls && !self.waits
+    }
+
     fn disqualify(&mut self, counters: &mut Counters) {
         if !self.disqualified {
             self.disqualified = true;
