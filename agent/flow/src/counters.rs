@@ -127,6 +127,7 @@ counters! {
     linked_wire_position: "links", "wire-position";
     linked_thread: "links", "thread";
     linked_goroutine: "links", "goroutine";
+    linked_async_context: "links", "async-context";
     linked_hand_off: "links", "hand-off";
     linked_forwarded: "links", "forwarded";
     linked_none: "links", "none";

@@ -68,6 +68,9 @@ pub enum Link {
     Thread,
     /// Sent by the goroutine that had read the server request, or by one that it had created.
     Goroutine,
+    /// Sent in the context of CPython, or by the greenlet, in which the server request was read, or in one
+    /// that was made there.
+    AsyncContext,
     /// Sent by a task to which such a one had handed it over.
     HandOff,
     /// Passed on by an event-loop proxy: the only request that the thread had read, and not answered, that
@@ -190,6 +193,7 @@ impl Link {
             Self::WirePosition => "wire-position",
             Self::Thread => "thread",
             Self::Goroutine => "goroutine",
+            Self::AsyncContext => "async-context",
             Self::HandOff => "hand-off",
             Self::Forwarded => "forwarded",
             Self::None => "none",

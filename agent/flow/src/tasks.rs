@@ -7,6 +7,7 @@ use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
 use smallvec::SmallVec;
+use weft_abi::CONNECTION_BIT;
 
 use crate::counters::Counters;
 use crate::record::{Sends, Token, Work};
@@ -38,7 +39,7 @@ struct Task {
     /// In the order in which they were read.
     requests: VecDeque<Request>,
     /// Has read a request while another one, of another connection, was not answered: it reads for
-    /// others.
+    /// others. Of a connection: while another one was not answered.
     multiplexes: bool,
 }
 
@@ -90,7 +91,11 @@ impl Tasks {
         self.workers.entry(node).or_default().push(id);
         self.by_id.to_back(&id);
         let task = self.by_id.entry(id).or_insert_with(Task::default);
-        let others = |it: &Request| it.end_ns.is_none() && it.cookie != cookie;
+        // Of a connection's requests that overlap it is not known which one it works on.
+        let connection = id.task & CONNECTION_BIT != 0;
+        let others = |it: &Request| {
+            it.end_ns.is_none() && (it.cookie != cookie || connection && it.token != token)
+        };
         if !task.multiplexes && task.requests.iter().any(others) {
             task.multiplexes = true;
             counters.tasks_disqualified += 1;
@@ -199,6 +204,7 @@ impl Tasks {
         };
         let link = match work.handed_ns {
             Some(_) => Link::HandOff,
+            None if work.context => Link::AsyncContext,
             None => Link::Goroutine,
         };
         Some((node, link))

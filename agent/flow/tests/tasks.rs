@@ -16,6 +16,8 @@ const BACK: (u32, u32) = (400, 401);
 fn task(task: u64) -> Option<Work> {
     Some(Work {
         task,
+        context: false,
+        shared: false,
         handed_ns: None,
         root: None,
     })

@@ -5,6 +5,7 @@
 
 mod boringssl;
 mod code;
+mod cpython;
 mod elf;
 #[cfg(any(test, feature = "fuzz"))]
 mod fuzz;
@@ -18,6 +19,7 @@ mod rustls;
 
 use elf::{Image, Symbols};
 
+pub use cpython::{Contexts, Greenlets, Python, Transports};
 pub use elf::Error;
 #[cfg(any(test, feature = "fuzz"))]
 pub use fuzz::fuzz_inspect;
@@ -54,6 +56,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
     let symbols = Symbols::read(&image, |name| {
         name == MAPPED.as_bytes()
             || proxy::wants(name)
+            || cpython::wants(name)
             || FINDERS.iter().any(|finder| (finder.wants)(name))
     });
     let go::Found {
@@ -70,6 +73,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
         go: program,
         goroutines,
         proxy: proxy::find(&symbols),
+        python: cpython::find(&image, &symbols),
         libraries: FINDERS
             .iter()
             .flat_map(|finder| (finder.find)(&image, &symbols))

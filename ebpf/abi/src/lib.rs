@@ -28,7 +28,8 @@ pub use record::{
     OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, StreamRecord, TAIL_BYTES,
 };
 pub use task::{
-    Descent, HandOff, MAX_DEPTH, Runtime, RuntimeKind, STREAM_BIT, Task, TaskFlags, TaskKey,
+    CONNECTION_BIT, Descent, HandOff, KeyKind, MAX_DEPTH, Runtime, RuntimeFlags, RuntimeKind,
+    STREAM_BIT, Task, TaskFlags, TaskKey,
 };
 pub use tls::{
     Crossing, GoKey, Lengths, Plain, Records, SESSION_BIT, Session, SessionFlags, SessionKey, Site,
@@ -36,4 +37,4 @@ pub use tls::{
 };
 
 /// Raised by every change of a layout in this crate.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;

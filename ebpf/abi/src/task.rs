@@ -7,11 +7,28 @@
 pub struct Runtime {
     /// A [`RuntimeKind`].
     pub kind: u32,
-    /// Go: offset of `g.goid`.
+    /// Go: offset of `g.goid`. CPython: of `PyThreadState.context`.
     pub id: u32,
     /// Go: offset of `g.parentGoid`; 0: there is none (before Go 1.21).
     pub parent: u32,
-    pub reserved: u32,
+    /// Bits of [`RuntimeFlags`].
+    pub flags: u32,
+    /// CPython: address of the key of its threads' states (`pthread_key_t`).
+    pub thread_key: u64,
+    /// CPython: address of `PyContext_Type`.
+    pub context_type: u64,
+    /// greenlet: address of the number of its module's thread-local storage; 0: not loaded.
+    pub greenlet_module: u64,
+    /// greenlet: where in that storage the pointer to its `ThreadState` stands.
+    pub greenlet_offset: u64,
+}
+
+/// Bits of [`Runtime::flags`].
+pub struct RuntimeFlags;
+
+impl RuntimeFlags {
+    /// CPython: uvloop is loaded, and watched.
+    pub const UVLOOP: u32 = 1;
 }
 
 #[repr(u32)]
@@ -21,6 +38,8 @@ pub enum RuntimeKind {
     Go = 1,
     /// An event-loop proxy, which has no tasks.
     Proxy = 2,
+    /// CPython: tasks are contexts of `contextvars`, or greenlets, by their address.
+    CPython = 3,
 }
 
 /// A logical task, or an object of the runtime that tasks hand work over with.
@@ -30,7 +49,24 @@ pub struct TaskKey {
     /// The runtime's own id, or the object's address.
     pub id: u64,
     pub tgid: u32,
-    pub reserved: u32,
+    /// A [`KeyKind`].
+    pub kind: u32,
+}
+
+/// What [`TaskKey::id`] names.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// A task, or an object that tasks hand work over with.
+    Task = 0,
+    /// A thread, by its `tid`.
+    Thread = 1,
+    /// What works for one connection, by an id of weft's own.
+    Scope = 2,
+    /// A transport of uvloop, by its address.
+    Transport = 3,
+    /// A file descriptor that a transport of uvloop writes to.
+    File = 4,
 }
 
 /// For whom a task works: the nearest of its line that reads requests, which may be itself. All zero:
@@ -60,6 +96,10 @@ pub struct Task {
     pub flags: u32,
     /// How many creations lie between it and its root.
     pub depth: u32,
+    /// CPython: what tells it from others that had its address; 0: the address is not used again.
+    pub born: u64,
+    /// CPython: the [`KeyKind::Scope`] it works in as long as it has no root of its own; 0: none.
+    pub scope: u64,
 }
 
 /// Bits of [`Task::flags`].
@@ -68,6 +108,8 @@ pub struct TaskFlags;
 impl TaskFlags {
     /// It belongs to a connection and works for whoever uses that: its descent says nothing.
     pub const PLUMBING: u32 = 1;
+    /// Of a thread: it has accepted a connection, for which the next context is made.
+    pub const ACCEPTED: u32 = 2;
 }
 
 /// Work that a task has given to another one: value of the `HAND_OFFS` map.
@@ -79,7 +121,13 @@ pub struct HandOff {
     /// When: `CLOCK_MONOTONIC`, ns.
     pub time_ns: u64,
     pub descent: Descent,
+    /// 1: another task had given something, too.
+    pub shared: u64,
 }
+
+/// Set in [`Descent::root`], beside a connection's cookie: the root is whatever works for that
+/// connection (CPython).
+pub const CONNECTION_BIT: u64 = 1 << 62;
 
 /// Set in [`Descent::request`]: a stream.
 pub const STREAM_BIT: u64 = 1 << 63;

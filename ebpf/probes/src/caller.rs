@@ -68,6 +68,7 @@ mod regs {
     pub(super) const RAX: usize = 80;
     pub(super) const RDX: usize = 96;
     pub(super) const RSI: usize = 104;
+    pub(super) const RDI: usize = 112;
     pub(super) const ORIG_RAX: usize = 120;
     pub(super) const RSP: usize = 152;
 }
@@ -220,6 +221,33 @@ pub(crate) fn goroutine_and_stack() -> (u64, u64) {
         let register = |offset: usize| saved.add(offset).cast::<u64>().read_volatile();
         (register(regs::R14), register(regs::RSP))
     }
+}
+
+/// The current thread's own data in user space; 0: not known.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> u64 {
+    if kernel::TASK_FSBASE.load() == ABSENT {
+        return 0;
+    }
+    // SAFETY: the helper's result is a task.
+    unsafe {
+        let task = bpf_get_current_task_btf() as *const c_void;
+        load::<u64>(task, &kernel::TASK_FSBASE)
+    }
+}
+
+/// First argument of the system call that the current task is in: of a socket call, the file
+/// descriptor. `None`: it is in none.
+#[inline(always)]
+pub(crate) fn file() -> Option<u32> {
+    // SAFETY: as in `goroutine`.
+    let (result, file) = unsafe {
+        let task = bpf_get_current_task_btf();
+        let saved = bpf_task_pt_regs(task.cast()) as *const u8;
+        let register = |offset: usize| saved.add(offset).cast::<u64>().read_volatile();
+        (register(regs::RAX), register(regs::RDI))
+    };
+    (result == IN_CALL).then_some(file as u32)
 }
 
 /// `struct user_msghdr`: `msg_iov` at 16, `msg_iovlen` at 24.

@@ -73,6 +73,8 @@ offsets! {
     TASK_COMM,
     /// `struct task_struct`: `thread_info.status`, u32; bit 1 marks a 32-bit call (x86).
     TASK_STATUS,
+    /// `struct task_struct`: `thread.fsbase`, u64: the thread pointer of user space (x86).
+    TASK_FSBASE,
 }
 
 /// A field of a pointer that the verifier knows as a kernel structure: a plain load, which yields 0

@@ -3,6 +3,7 @@
 //! A task that reads a request is a root. What it creates descends from it, and so on; what a task
 //! hands over is done for it. The agent, which knows when each root has read which request, judges.
 
+pub(crate) mod cpython;
 mod go;
 
 use aya_ebpf::{
@@ -10,8 +11,8 @@ use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
 };
 use weft_abi::{
-    Counter, DataFlags, DataRecord, Descent, Direction, HandOff, MAX_DEPTH, RecordKind, Runtime,
-    RuntimeKind, STREAM_BIT, StreamRecord, Task, TaskKey,
+    Counter, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind, MAX_DEPTH, RecordKind,
+    Runtime, RuntimeKind, STREAM_BIT, StreamRecord, Task, TaskKey,
 };
 
 use crate::{
@@ -43,6 +44,9 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
     };
     if runtime.kind == RuntimeKind::Proxy as u32 {
         return DataFlags::FORWARDS;
+    }
+    if runtime.kind == RuntimeKind::CPython as u32 {
+        return cpython::ask(record, reads);
     }
     let id = if runtime.kind == RuntimeKind::Go as u32 {
         go::current(runtime)
@@ -136,6 +140,7 @@ fn hand_over(tgid: u32, id: u64, object: u64) {
         task: id,
         time_ns: now(),
         descent: Descent::default(),
+        shared: 0,
     };
     if let Some(task) = TASKS.get_ptr_mut(key(id, tgid)) {
         // SAFETY: an element of the map; a task runs on one thread at a time.
@@ -232,7 +237,7 @@ fn key(id: u64, tgid: u32) -> TaskKey {
     TaskKey {
         id,
         tgid,
-        reserved: 0,
+        kind: KeyKind::Task as u32,
     }
 }
 

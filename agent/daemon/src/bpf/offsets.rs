@@ -100,6 +100,12 @@ pub(crate) const FIELDS: &[Field] = &[
         "thread_info.status",
         "telling 32-bit callers apart",
     ),
+    optional(
+        "TASK_FSBASE",
+        "task_struct",
+        "thread.fsbase",
+        "links between tasks of CPython",
+    ),
 ];
 
 impl Field {

@@ -38,6 +38,20 @@ pub(crate) enum Hook {
     GoQueues,
     /// A goroutine sends it.
     GoSends,
+    /// CPython: a function returns a new context or greenlet.
+    PyMade,
+    /// One is no more.
+    PyFreed,
+    /// `accept4` returns.
+    PyAccepted,
+    /// uvloop: a transport begins to call its protocol with what was read.
+    UvloopReads,
+    /// The same for the first time, of a new connection.
+    UvloopConnected,
+    /// It has called it.
+    UvloopCalled,
+    /// A transport is given bytes.
+    UvloopWrites,
 }
 
 /// A place in a file.
@@ -58,15 +72,22 @@ const ENTER: &str = "tls_enter";
 const LEAVE: &str = "tls_leave";
 const MAPPED: &str = "libraries_mapped";
 /// In the order of [`Hook`].
-const GO: [&str; 8] = [
-    "go_created",
-    "go_gives",
-    "go_takes",
-    "go_plumbing",
-    "go_serves",
-    "go_reads",
-    "go_queues",
-    "go_sends",
+const RUNTIME: [(&str, ProbeKind); 15] = [
+    ("go_created", ProbeKind::Entry),
+    ("go_gives", ProbeKind::Entry),
+    ("go_takes", ProbeKind::Entry),
+    ("go_plumbing", ProbeKind::Entry),
+    ("go_serves", ProbeKind::Entry),
+    ("go_reads", ProbeKind::Entry),
+    ("go_queues", ProbeKind::Entry),
+    ("go_sends", ProbeKind::Entry),
+    ("py_made", ProbeKind::Return),
+    ("py_freed", ProbeKind::Entry),
+    ("py_accepted", ProbeKind::Return),
+    ("uvloop_reads", ProbeKind::Entry),
+    ("uvloop_connected", ProbeKind::Entry),
+    ("uvloop_called", ProbeKind::Return),
+    ("uvloop_writes", ProbeKind::Entry),
 ];
 const RUNTIMES: &str = "RUNTIMES";
 /// Called by `LEAVE` through the map `NEXT`.
@@ -138,8 +159,8 @@ impl UserProbes {
             handle(again, LEAVE, ProbeKind::Return)?,
             handle(mapped, MAPPED, ProbeKind::Entry)?,
         ];
-        for name in GO {
-            programs.push(handle(info(ebpf, name, true)?, name, ProbeKind::Entry)?);
+        for (name, kind) in RUNTIME {
+            programs.push(handle(info(ebpf, name, true)?, name, kind)?);
         }
         let runtimes = ebpf
             .take_map(RUNTIMES)

@@ -48,7 +48,7 @@ pub(super) fn facts(goroutines: &Goroutines) -> Runtime {
         kind: RuntimeKind::Go as u32,
         id: goroutines.id,
         parent: goroutines.parent.unwrap_or(0),
-        reserved: 0,
+        ..Runtime::default()
     }
 }
 

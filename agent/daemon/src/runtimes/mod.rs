@@ -1,12 +1,13 @@
 //! Runtimes whose logical tasks the kernel programs can tell apart: what was found in a program's file,
 //! in their terms and in words.
 
+mod cpython;
 mod go;
 
 use std::fmt;
 
 use weft_abi::{Runtime as Facts, RuntimeKind};
-use weft_inspect::{Goroutines, Inspection, Problem, Proxy};
+use weft_inspect::{Goroutines, Inspection, Problem, Proxy, Python};
 
 use crate::bpf::Place;
 
@@ -18,12 +19,16 @@ pub(crate) enum Runtime {
         goroutines: Result<Box<Goroutines>, &'static str>,
     },
     Proxy(Proxy),
+    Python(Result<Python, &'static str>),
 }
 
 impl Runtime {
     pub(crate) fn of(inspection: &Inspection) -> Option<Self> {
         if let Some(proxy) = inspection.proxy {
             return Some(Self::Proxy(proxy));
+        }
+        if let Some(python) = &inspection.python {
+            return Some(Self::Python(python.clone()));
         }
         let goroutines = inspection.goroutines.clone()?;
         let version = inspection.go.as_ref().map(|go| go.version.clone());
@@ -40,17 +45,31 @@ impl Runtime {
                 goroutines.iter().flat_map(|it| go::places(it)).collect()
             }
             Self::Proxy(_) => Vec::new(),
+            Self::Python(python) => python.iter().flat_map(cpython::places).collect(),
         }
     }
 
-    /// What the kernel programs need to know of a process that runs it. `None`: its tasks cannot be told.
-    pub(crate) fn facts(&self) -> Option<Facts> {
+    /// Whether the kernel programs can use it: else its tasks cannot be told.
+    pub(crate) fn is_usable(&self) -> bool {
         match self {
-            Self::Go { goroutines, .. } => goroutines.as_ref().ok().map(|it| go::facts(it)),
-            Self::Proxy(_) => Some(Facts {
-                kind: RuntimeKind::Proxy as u32,
-                ..Facts::default()
-            }),
+            Self::Go { goroutines, .. } => goroutines.is_ok(),
+            Self::Proxy(_) => true,
+            Self::Python(python) => python.is_ok(),
+        }
+    }
+
+    /// Adds what the kernel programs need to know of a process that runs it, and has the file's code at
+    /// `code` less the code's offset in the file.
+    pub(crate) fn add_to(&self, facts: &mut Facts, code: u64) {
+        match self {
+            Self::Go { goroutines, .. } => {
+                if let Ok(goroutines) = goroutines {
+                    *facts = go::facts(goroutines);
+                }
+            }
+            Self::Proxy(_) => facts.kind = RuntimeKind::Proxy as u32,
+            Self::Python(Ok(python)) => cpython::add_to(facts, python, code),
+            Self::Python(Err(_)) => {}
         }
     }
 
@@ -60,7 +79,7 @@ impl Runtime {
             Self::Go { goroutines, .. } => goroutines
                 .as_ref()
                 .map_or(&[], |goroutines| &goroutines.problems),
-            Self::Proxy(_) => &[],
+            Self::Proxy(_) | Self::Python(_) => &[],
         }
     }
 }
@@ -68,6 +87,8 @@ impl Runtime {
 impl fmt::Display for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Python(Ok(python)) => cpython::Told(python).fmt(f),
+            Self::Python(Err(why)) => write!(f, "tasks of Python: off: {why}"),
             Self::Proxy(proxy) => {
                 let name = match proxy {
                     Proxy::Nginx => "nginx",

@@ -21,6 +21,8 @@ pub(crate) struct Mapped {
     pub(crate) identity: Identity,
     /// As the process sees it, for people.
     pub(crate) path: PathBuf,
+    /// Where its code lies in the process's memory, less the code's offset in the file (wraps around).
+    pub(crate) code: u64,
     /// Leads to the very file, also when it was deleted or lies in another mount namespace.
     link: PathBuf,
 }
@@ -63,6 +65,7 @@ pub(crate) fn mapped(pid: u32) -> io::Result<Vec<Mapped>> {
         files.push(Mapped {
             identity,
             path,
+            code: from.wrapping_sub(map.offset),
             link: format!("/proc/{pid}/map_files/{from:x}-{to:x}").into(),
         });
     }

@@ -95,7 +95,7 @@ struct File {
     path: PathBuf,
     watched: Vec<Watched>,
     /// What the kernel programs are to know of each process that runs it.
-    runtime: Option<Runtime>,
+    runtime: Option<runtimes::Runtime>,
     users: HashSet<u32>,
     unused_since: Option<Instant>,
 }
@@ -110,6 +110,8 @@ struct Watched {
 struct Process {
     looked: Instant,
     files: HashSet<Identity>,
+    /// What the kernel programs know of it.
+    runtime: Runtime,
 }
 
 struct Figures {
@@ -315,6 +317,7 @@ impl Watcher {
         let process = self.processes.entry(pid).or_insert_with(|| Process {
             looked: Instant::now(),
             files: HashSet::new(),
+            runtime: Runtime::default(),
         });
         process.looked = Instant::now();
         for file in mapped {
@@ -342,10 +345,13 @@ impl Watcher {
             process.files.insert(file.identity);
             known.users.insert(pid);
             known.unused_since = None;
-            if let Some(runtime) = known.runtime
-                && let Err(error) = self.probes.know(pid, runtime)
-            {
-                log::warn!("process {pid}: its runtime is not noted: {error}");
+            if let Some(runtime) = &known.runtime {
+                runtime.add_to(&mut process.runtime, file.code);
+                if process.runtime.kind != 0
+                    && let Err(error) = self.probes.know(pid, process.runtime)
+                {
+                    log::warn!("process {pid}: its runtime is not noted: {error}");
+                }
             }
         }
         self.count();
@@ -433,7 +439,7 @@ fn watch(
     path: &Path,
     file: &fs::File,
     figures: &Figures,
-) -> (Vec<Watched>, Option<Runtime>) {
+) -> (Vec<Watched>, Option<runtimes::Runtime>) {
     let path = path.display();
     figures.inspected.add(1);
     let inspection = match inspect(file) {
@@ -477,13 +483,11 @@ fn watch(
     for (library, name, places) in all {
         watch(library, &name, &places);
     }
-    let mut facts = runtime.as_ref().and_then(runtimes::Runtime::facts);
-    if let Some(runtime) = runtime {
+    let runtime = runtime.filter(|runtime| {
         let places = runtime.places();
         // Without the probes, tasks would seem to work for whoever has made them.
-        if !places.is_empty() && !watch(None, &runtime.to_string(), &places) {
-            facts = None;
-        }
-    }
-    (watched, facts)
+        let watched = places.is_empty() || watch(None, &runtime.to_string(), &places);
+        watched && runtime.is_usable()
+    });
+    (watched, runtime)
 }

@@ -52,6 +52,7 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             go,
             goroutines: _,
             proxy: _,
+            python: _,
             libraries: found,
             mapped: _,
         } = inspection;

@@ -71,6 +71,10 @@ impl Listener<'_> {
             return self.forwarded(mark, line);
         }
         let writer = mark.work?.task;
+        if mark.work?.shared {
+            self.state.counters.task_ambiguous += 1;
+            return None;
+        }
         let handed = self.state.tasks.sent(self.process, writer, stream);
         let work = handed.or(mark.work);
         self.task(&Mark { work, ..*mark })

@@ -84,6 +84,9 @@ impl Data<'_> {
         };
         let Work {
             task,
+            // Stand in the flags.
+            context: _,
+            shared: _,
             handed_ns,
             root,
         } = work;
@@ -279,6 +282,8 @@ mod tests {
                 missing: Missing::Fault,
                 work: Some(Work {
                     task: 34,
+                    context: false,
+                    shared: false,
                     handed_ns: Some(99),
                     root: Some(Root {
                         task: 7,
@@ -321,6 +326,8 @@ mod tests {
                 stream: 7,
                 work: Work {
                     task: 34,
+                    context: false,
+                    shared: false,
                     handed_ns: Some(99),
                     root: Some(Root {
                         task: 6,

@@ -66,6 +66,10 @@ pub struct Data<'a> {
 pub struct Work {
     /// The runtime's own id.
     pub task: u64,
+    /// It is a context of CPython's, or a greenlet.
+    pub context: bool,
+    /// Others have handed something to the one that made the call, too.
+    pub shared: bool,
     /// When `task` has handed the call over to the one that made it.
     pub handed_ns: Option<u64>,
     /// `None`: neither it nor any that it descends from reads requests.
@@ -300,6 +304,8 @@ impl Work {
         let handed_ns = reader.u64(offset_of!(DataRecord, task_ns));
         let work = Self {
             task: reader.u64(offset_of!(DataRecord, task)),
+            context: flags & DataFlags::CONTEXT != 0,
+            shared: flags & DataFlags::SHARED != 0,
             handed_ns: (flags & DataFlags::HANDED != 0).then_some(handed_ns),
             root: Root::decode(reader, offset_of!(DataRecord, descent)),
         };
@@ -337,6 +343,8 @@ impl Sends {
             stream: reader.u32(offset_of!(StreamRecord, stream)),
             work: Work {
                 task: reader.u64(offset_of!(StreamRecord, task)),
+                context: false,
+                shared: false,
                 handed_ns: Some(reader.u64(offset_of!(StreamRecord, task_ns))),
                 root: Root::decode(reader, offset_of!(StreamRecord, descent)),
             },

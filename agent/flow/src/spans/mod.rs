@@ -446,6 +446,7 @@ impl Spans {
                 Link::WirePosition => &mut counters.linked_wire_position,
                 Link::Thread => &mut counters.linked_thread,
                 Link::Goroutine => &mut counters.linked_goroutine,
+                Link::AsyncContext => &mut counters.linked_async_context,
                 Link::HandOff => &mut counters.linked_hand_off,
                 Link::Forwarded => &mut counters.linked_forwarded,
                 Link::None => &mut counters.linked_none,

@@ -248,6 +248,12 @@ impl World {
         if end.work.is_some_and(|work| work.handed_ns.is_some()) {
             flags |= DataFlags::HANDED;
         }
+        if end.work.is_some_and(|work| work.context) {
+            flags |= DataFlags::CONTEXT;
+        }
+        if end.work.is_some_and(|work| work.shared) {
+            flags |= DataFlags::SHARED;
+        }
         if end.forwards {
             flags |= DataFlags::FORWARDS;
         }
@@ -415,6 +421,7 @@ pub fn check_equations(counters: &Counters) {
         + c.linked_wire_position
         + c.linked_thread
         + c.linked_goroutine
+        + c.linked_async_context
         + c.linked_hand_off
         + c.linked_forwarded
         + c.linked_none;

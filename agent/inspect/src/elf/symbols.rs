@@ -1,6 +1,6 @@
-//! The functions that a file names.
+//! The functions and the data that a file names.
 
-use object::elf::{SHN_UNDEF, SHT_DYNSYM, SHT_STRTAB, SHT_SYMTAB, STT_FUNC, Sym64};
+use object::elf::{SHN_UNDEF, SHT_DYNSYM, SHT_STRTAB, SHT_SYMTAB, STT_FUNC, STT_OBJECT, Sym64};
 use object::read::elf::SectionHeader as _;
 use object::{LittleEndian, pod};
 
@@ -24,22 +24,31 @@ pub(crate) struct Symbol<'a> {
     pub(crate) bytes: u64,
 }
 
-/// Defined functions, of those names that were asked for.
+/// Defined functions, or data, of those names that were asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Symbols<'a> {
     list: Vec<Symbol<'a>>,
 }
 
 impl<'a> Symbols<'a> {
+    /// Functions.
     pub(crate) fn read(image: &Image<'a>, wanted: impl Fn(&[u8]) -> bool) -> Self {
+        Self::read_kind(image, STT_FUNC, wanted)
+    }
+
+    pub(crate) fn data(image: &Image<'a>, wanted: impl Fn(&[u8]) -> bool) -> Self {
+        Self::read_kind(image, STT_OBJECT, wanted)
+    }
+
+    fn read_kind(image: &Image<'a>, kind: u8, wanted: impl Fn(&[u8]) -> bool) -> Self {
         let mut symbols = Self::default();
         let Some(sections) = image.sections() else {
             return symbols;
         };
         let mut left = MAX_SYMBOLS;
         for section in sections.iter() {
-            let kind = section.sh_type(LittleEndian);
-            if kind != SHT_DYNSYM && kind != SHT_SYMTAB {
+            let table = section.sh_type(LittleEndian);
+            if table != SHT_DYNSYM && table != SHT_SYMTAB {
                 continue;
             }
             let strings = sections
@@ -49,7 +58,7 @@ impl<'a> Symbols<'a> {
                 .and_then(|strings| strings.data(LittleEndian, image.bytes()).ok());
             let table = section.data(LittleEndian, image.bytes()).ok();
             if let (Some(strings), Some(table)) = (strings, table) {
-                symbols.read_table(table, strings, &wanted, &mut left);
+                symbols.read_table(table, strings, kind, &wanted, &mut left);
             }
         }
         symbols
@@ -65,6 +74,7 @@ impl<'a> Symbols<'a> {
         &mut self,
         table: &'a [u8],
         strings: &'a [u8],
+        kind: u8,
         wanted: impl Fn(&[u8]) -> bool,
         left: &mut usize,
     ) {
@@ -74,7 +84,7 @@ impl<'a> Symbols<'a> {
             return;
         };
         for entry in entries {
-            if entry.st_info & 0xf != STT_FUNC || entry.st_shndx.get(LittleEndian) == SHN_UNDEF {
+            if entry.st_info & 0xf != kind || entry.st_shndx.get(LittleEndian) == SHN_UNDEF {
                 continue;
             }
             let Some(name) = name_at(strings, entry.st_name.get(LittleEndian)) else {

@@ -5,6 +5,7 @@
     reason = "a hook's signature is what aya's macros make of it"
 )]
 
+mod cpython;
 mod go;
 mod inject;
 mod lifecycle;

@@ -1,0 +1,449 @@
+//! CPython: what runs on a thread is a context of `contextvars`, entered by asyncio for each task and
+//! each callback, or a greenlet. Both are objects whose addresses are used again: what frees them is
+//! watched, so that an element of `TASKS` is of the living one.
+//!
+//! `PyThreadState.context`, `struct _pycontextobject` (3.7 to 3.14): `ob_refcnt`, `ob_type`, `ctx_prev`,
+//! `ctx_vars`, `ctx_weakreflist`, `ctx_entered`. A thread's state stands in its thread-specific data also
+//! while it does not hold the GIL. glibc: `struct pthread` has its first 32 values at 0x310.
+
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid};
+use weft_abi::{
+    CONNECTION_BIT, Counter, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind,
+    MAX_DEPTH, Runtime, RuntimeFlags, RuntimeKind, Task, TaskFlags, TaskKey,
+};
+
+use super::{Reads, insert, now, with};
+use crate::{
+    caller,
+    maps::{HAND_OFFS, RUNTIMES, TASKS, count},
+};
+
+const THREAD_SPECIFIC: u64 = 0x310;
+const THREAD_SPECIFIC_KEYS: u32 = 32;
+
+/// Fills in the task of a record that is made up for a whole call; gives flags of its own.
+#[inline(never)]
+pub(super) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
+    let tgid = record.header.tgid;
+    // SAFETY: elements are plain values that the agent writes whole.
+    let Some(runtime) = (unsafe { RUNTIMES.get(tgid) }) else {
+        return 0;
+    };
+    if record.header.direction == Direction::Rx as u8 {
+        return received(record, runtime, reads);
+    }
+    sent(record, runtime)
+}
+
+/// A request is named by its connection, and by the record in which it begins.
+#[inline(always)]
+fn received(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
+    // Which of the streams a task is for is not known.
+    if reads == Reads::Frames {
+        return 0;
+    }
+    let (tgid, tid) = (record.header.tgid, record.header.tid);
+    let context = context(runtime);
+    let running = if context == 0 {
+        greenlet(runtime)
+    } else {
+        context
+    };
+    let root = CONNECTION_BIT | record.cookie;
+    let uvloop = runtime.flags & RuntimeFlags::UVLOOP != 0;
+    if running == 0 && !uvloop {
+        return 0;
+    }
+    record.task = root;
+    if reads != Reads::Beginning {
+        if context != 0 && record.header.flags & DataFlags::EPOLL != 0 {
+            serves_connection(&task(context, tgid));
+        }
+        return DataFlags::CONTEXT;
+    }
+    let descent = Descent {
+        root,
+        left_ns: 0,
+        request: record.header.time_ns,
+    };
+    let thread = key(u64::from(tid), tgid, KeyKind::Thread);
+    let scope = if uvloop { scope_of(&thread) } else { 0 };
+    if scope != 0 {
+        note(scope, tgid, &descent);
+    } else if running != 0 {
+        let mut scope = 0;
+        let task = task(running, tgid);
+        if let Some(task) = get(&task) {
+            task.descent = descent;
+            task.request = descent.request;
+            task.flags = 0;
+            scope = task.scope;
+        } else {
+            let new = Task {
+                descent,
+                request: descent.request,
+                born: descent.request,
+                ..Task::default()
+            };
+            insert(&task, &new);
+        }
+        if scope != 0 {
+            note(scope, tgid, &descent);
+        }
+    } else {
+        // libuv reads before it calls the transport.
+        with(&thread, |thread| thread.descent = descent);
+    }
+    DataFlags::CONTEXT
+}
+
+/// A callback of an event loop that reads something else than requests: it belongs to the connection, and
+/// not to who has made that.
+#[inline(always)]
+fn serves_connection(key: &TaskKey) {
+    if let Some(task) = get(key)
+        && task.request == 0
+    {
+        task.descent.root = 0;
+        task.scope = 0;
+        task.flags |= TaskFlags::PLUMBING;
+    }
+}
+
+#[inline(always)]
+fn sent(record: &mut DataRecord, runtime: &Runtime) -> u16 {
+    let tgid = record.header.tgid;
+    let worker = worker(runtime, tgid, record.header.tid);
+    let mut handed = HandOff::default();
+    if runtime.flags & RuntimeFlags::UVLOOP != 0
+        && let Some(file) = caller::file()
+    {
+        let file = key(u64::from(file), tgid, KeyKind::File);
+        // SAFETY: copied at once.
+        if let Some(found) = unsafe { HAND_OFFS.get(file) } {
+            handed = *found;
+            let _gone = HAND_OFFS.remove(file);
+        }
+    }
+    if worker.descent.root != 0 {
+        record.task = worker.id;
+        record.descent = worker.descent;
+        return DataFlags::CONTEXT;
+    }
+    if handed.descent.root == 0 {
+        return 0;
+    }
+    record.task = handed.task;
+    record.task_ns = handed.time_ns;
+    record.descent = handed.descent;
+    let shared = if handed.shared == 0 {
+        0
+    } else {
+        DataFlags::SHARED
+    };
+    DataFlags::CONTEXT | DataFlags::HANDED | shared
+}
+
+/// Who runs on a thread.
+struct Worker {
+    /// 0: nobody that is known.
+    id: u64,
+    descent: Descent,
+    scope: u64,
+    depth: u32,
+}
+
+#[inline(always)]
+fn worker(runtime: &Runtime, tgid: u32, tid: u32) -> Worker {
+    let mut worker = Worker {
+        id: 0,
+        descent: Descent::default(),
+        scope: 0,
+        depth: 0,
+    };
+    if runtime.flags & RuntimeFlags::UVLOOP != 0 {
+        let scope = scope_of(&key(u64::from(tid), tgid, KeyKind::Thread));
+        worker.id = scope;
+        worker.scope = scope;
+    }
+    if worker.scope == 0 {
+        let running = running(runtime);
+        if running == 0 {
+            return worker;
+        }
+        let Some(task) = get(&task(running, tgid)) else {
+            return worker;
+        };
+        worker.id = task.born;
+        worker.descent = task.descent;
+        worker.scope = task.scope;
+        worker.depth = task.depth;
+    }
+    if worker.descent.root == 0
+        && worker.scope != 0
+        && let Some(scope) = get(&key(worker.scope, tgid, KeyKind::Scope))
+    {
+        worker.descent = scope.descent;
+    }
+    worker
+}
+
+/// `object`, a context or a greenlet, was made by what runs.
+#[inline(always)]
+pub(crate) fn made(object: u64) {
+    let Some((runtime, tgid, tid)) = process() else {
+        return;
+    };
+    if object == 0 {
+        return;
+    }
+    let mut worker = worker(runtime, tgid, tid);
+    let now = now();
+    let thread = key(u64::from(tid), tgid, KeyKind::Thread);
+    if let Some(thread) = get(&thread)
+        && thread.flags & TaskFlags::ACCEPTED != 0
+    {
+        thread.flags = 0;
+        worker.scope = now;
+        worker.descent.root = 0;
+        note(now, tgid, &worker.descent);
+    }
+    if worker.descent.root != 0 {
+        worker.scope = 0;
+        if worker.descent.left_ns == 0 {
+            worker.descent.left_ns = now;
+        }
+    } else if worker.scope == 0 {
+        return;
+    }
+    if worker.depth >= MAX_DEPTH {
+        return;
+    }
+    let new = Task {
+        descent: worker.descent,
+        depth: worker.depth + 1,
+        born: now,
+        scope: worker.scope,
+        ..Task::default()
+    };
+    insert(&task(object, tgid), &new);
+}
+
+/// A context or a greenlet is no more.
+#[inline(always)]
+pub(crate) fn freed(object: u64) {
+    if let Some((_, tgid, _)) = process() {
+        let _absent = TASKS.remove(task(object, tgid));
+    }
+}
+
+/// The thread has accepted a connection: asyncio makes a task for it at once.
+#[inline(always)]
+pub(crate) fn accepted() {
+    if let Some((_, tgid, tid)) = process() {
+        with(&key(u64::from(tid), tgid, KeyKind::Thread), |thread| {
+            thread.flags |= TaskFlags::ACCEPTED;
+        });
+    }
+}
+
+/// uvloop: a callback begins that works for the transport of this `uv_stream_t`, whose first word it is.
+#[inline(always)]
+pub(crate) fn reads(stream: u64) {
+    let transport = field(stream, 0);
+    let Some((_, tgid, tid)) = process() else {
+        return;
+    };
+    let thread = key(u64::from(tid), tgid, KeyKind::Thread);
+    let object = key(transport, tgid, KeyKind::Transport);
+    let scope = match get(&object) {
+        Some(known) => known.scope,
+        None => scoped(&object, tgid),
+    };
+    let mut read = Descent::default();
+    if let Some(thread) = get(&thread) {
+        read = thread.descent;
+        thread.descent.root = 0;
+        thread.scope = scope;
+    } else {
+        with(&thread, |thread| thread.scope = scope);
+    }
+    if read.root != 0 {
+        note(scope, tgid, &read);
+    }
+}
+
+/// uvloop: the protocol of a new transport is called for the first time.
+#[inline(always)]
+pub(crate) fn connected(transport: u64) {
+    let Some((_, tgid, tid)) = process() else {
+        return;
+    };
+    let scope = scoped(&key(transport, tgid, KeyKind::Transport), tgid);
+    with(&key(u64::from(tid), tgid, KeyKind::Thread), |thread| {
+        thread.scope = scope;
+    });
+}
+
+/// uvloop: such a callback ends.
+#[inline(always)]
+pub(crate) fn called() {
+    if let Some((_, tgid, tid)) = process()
+        && let Some(thread) = get(&key(u64::from(tid), tgid, KeyKind::Thread))
+    {
+        thread.scope = 0;
+    }
+}
+
+/// uvloop: what runs gives bytes to a transport, which sends them later.
+///
+/// `UVHandle { .., _handle }`; `uv_stream_t { data, loop, type, .., io_watcher.fd }` (libuv 1).
+#[inline(always)]
+pub(crate) fn writes(transport: u64) {
+    const HANDLE: u32 = 24;
+    const FILE: u64 = 184;
+    const NAMED_PIPE: u32 = 7;
+    const TCP: u32 = 12;
+    let Some((runtime, tgid, tid)) = process() else {
+        return;
+    };
+    let handle = field(transport, HANDLE);
+    let Some([data, _, kind]) = caller::read::<[u64; 3]>(handle) else {
+        return;
+    };
+    if data != transport || (kind as u32 != TCP && kind as u32 != NAMED_PIPE) {
+        return;
+    }
+    let Some(file) = caller::read::<u32>(handle.wrapping_add(FILE)) else {
+        return;
+    };
+    let worker = worker(runtime, tgid, tid);
+    let file = key(u64::from(file), tgid, KeyKind::File);
+    // SAFETY: read at once.
+    let before = (unsafe { HAND_OFFS.get(file) }).map_or(0, |before| before.task);
+    let hand_off = HandOff {
+        task: worker.id,
+        time_ns: now(),
+        descent: worker.descent,
+        shared: u64::from(before != 0 && before != worker.id),
+    };
+    count(Counter::HandOffs);
+    if HAND_OFFS
+        .insert(file, hand_off, u64::from(BPF_ANY))
+        .is_err()
+    {
+        count(Counter::TaskStateFailed);
+        let _gone = HAND_OFFS.remove(file);
+    }
+}
+
+/// A new scope for what is at this key; gives its id.
+#[inline(always)]
+fn scoped(object: &TaskKey, tgid: u32) -> u64 {
+    let scope = now();
+    let transport = Task {
+        scope,
+        ..Task::default()
+    };
+    insert(object, &transport);
+    note(scope, tgid, &Descent::default());
+    scope
+}
+
+/// What the scope works for from now on.
+#[inline(always)]
+fn note(scope: u64, tgid: u32, descent: &Descent) {
+    with(&key(scope, tgid, KeyKind::Scope), |scope| {
+        scope.descent = *descent;
+    });
+}
+
+#[inline(always)]
+fn scope_of(thread: &TaskKey) -> u64 {
+    get(thread).map_or(0, |thread| thread.scope)
+}
+
+/// Address of the context or the greenlet that runs on this thread; 0: neither is known.
+#[inline(always)]
+fn running(runtime: &Runtime) -> u64 {
+    let context = context(runtime);
+    if context == 0 {
+        greenlet(runtime)
+    } else {
+        context
+    }
+}
+
+/// The context that this thread has entered; 0: none. One that is only the thread's own says nothing of
+/// what it works on.
+#[inline(always)]
+fn context(runtime: &Runtime) -> u64 {
+    let key = caller::read::<u32>(runtime.thread_key).unwrap_or(THREAD_SPECIFIC_KEYS);
+    if key >= THREAD_SPECIFIC_KEYS {
+        count(Counter::TasksUnknown);
+        return 0;
+    }
+    let value = THREAD_SPECIFIC + u64::from(key) * 16 + 8;
+    let state = caller::read::<u64>(caller::thread_pointer().wrapping_add(value)).unwrap_or(0);
+    let context = field(state, runtime.id);
+    let Some([_, kind, _, _, _, entered]) = caller::read::<[u64; 6]>(context) else {
+        return 0;
+    };
+    if kind != runtime.context_type {
+        count(Counter::TasksUnknown);
+        return 0;
+    }
+    if entered as u32 == 1 { context } else { 0 }
+}
+
+/// The greenlet that runs on this thread, unless it is the thread's first one.
+///
+/// Thread-local storage as the ABI has it: the thread pointer's second word leads to the vector of the
+/// modules' blocks. greenlet 2 and later: `ThreadState { main_greenlet, current_greenlet, .. }`.
+#[inline(always)]
+fn greenlet(runtime: &Runtime) -> u64 {
+    if runtime.greenlet_module == 0 {
+        return 0;
+    }
+    let module = field(runtime.greenlet_module, 0);
+    let vector = field(caller::thread_pointer(), 8);
+    let block = caller::read::<u64>(vector.wrapping_add(module << 4)).unwrap_or(0);
+    let state = caller::read::<u64>(block.wrapping_add(runtime.greenlet_offset)).unwrap_or(0);
+    let Some([first, current]) = caller::read::<[u64; 2]>(state) else {
+        return 0;
+    };
+    if first == current { 0 } else { current }
+}
+
+#[inline(always)]
+fn process() -> Option<(&'static Runtime, u32, u32)> {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    let runtime = super::runtime(tgid, RuntimeKind::CPython)?;
+    Some((runtime, tgid, pid_tgid as u32))
+}
+
+#[inline(always)]
+fn get(key: &TaskKey) -> Option<&'static mut Task> {
+    // SAFETY: an element of the map; what it is about runs on one thread at a time.
+    TASKS.get_ptr_mut(*key).map(|task| unsafe { &mut *task })
+}
+
+#[inline(always)]
+fn task(address: u64, tgid: u32) -> TaskKey {
+    key(address, tgid, KeyKind::Task)
+}
+
+#[inline(always)]
+fn key(id: u64, tgid: u32, kind: KeyKind) -> TaskKey {
+    TaskKey {
+        id,
+        tgid,
+        kind: kind as u32,
+    }
+}
+
+#[inline(always)]
+fn field(base: u64, offset: u32) -> u64 {
+    caller::read::<u64>(base.wrapping_add(u64::from(offset))).unwrap_or(0)
+}
