@@ -10,6 +10,7 @@
 //! ```
 
 mod greenlet;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod uvloop;
@@ -28,6 +29,8 @@ pub use uvloop::Transports;
 pub enum Python {
     /// The interpreter.
     Interpreter(Contexts),
+    /// The module `_socket`: where its sockets' `_accept` begins.
+    Socket(Site),
     /// The module `greenlet._greenlet`.
     Greenlet(Greenlets),
     /// The module `uvloop.loop`.
@@ -49,6 +52,8 @@ pub struct Contexts {
     pub made: Site,
     /// `tp_dealloc` of `PyContext_Type`, whose first argument ends.
     pub freed: Site,
+    /// As [`Python::Socket`], where the interpreter has that module built in.
+    pub accepts: Option<Site>,
 }
 
 const COPY: &str = "PyContext_CopyCurrent";
@@ -65,7 +70,7 @@ const DEALLOC: u64 = 48;
 const KEY: u64 = 4;
 
 pub(crate) fn wants(name: &[u8]) -> bool {
-    [COPY, STATE, greenlet::INIT]
+    [COPY, STATE, socket::INIT, greenlet::INIT]
         .map(str::as_bytes)
         .contains(&name)
         || uvloop::wants(name)
@@ -78,6 +83,10 @@ pub(crate) fn find(
 ) -> Option<Result<Python, &'static str>> {
     if symbols.named(COPY).next().is_some() {
         return Some(contexts(image, symbols).map(Python::Interpreter));
+    }
+    if symbols.named(socket::INIT).next().is_some() {
+        let accepts = socket::accepts(image).ok_or("what accepts connections is not found");
+        return Some(accepts.map(Python::Socket));
     }
     if symbols.named(greenlet::INIT).next().is_some() {
         return Some(greenlet::find(image).map(Python::Greenlet));
@@ -114,6 +123,7 @@ fn contexts(image: &Image<'_>, symbols: &Symbols<'_>) -> Result<Contexts, &'stat
         bias: copy.wrapping_sub(made.offset),
         made,
         freed,
+        accepts: socket::accepts(image),
     })
 }
 

@@ -42,7 +42,7 @@ pub(crate) enum Hook {
     PyMade,
     /// One is no more.
     PyFreed,
-    /// `accept4` returns.
+    /// CPython: `socket._accept` returns.
     PyAccepted,
     /// uvloop: a transport begins to call its protocol with what was read.
     UvloopReads,

@@ -15,10 +15,20 @@ pub(super) fn places(python: &Python) -> Vec<Place> {
     };
     match python {
         // What ends first: an address would seem to be still the same one's.
-        Python::Interpreter(Contexts { made, freed, .. })
-        | Python::Greenlet(Greenlets { made, freed, .. }) => {
+        Python::Interpreter(Contexts {
+            made,
+            freed,
+            accepts,
+            ..
+        }) => [(Hook::PyFreed, freed), (Hook::PyMade, made)]
+            .into_iter()
+            .chain(accepts.iter().map(|site| (Hook::PyAccepted, site)))
+            .map(|(hook, site)| at(hook, site))
+            .collect(),
+        Python::Greenlet(Greenlets { made, freed, .. }) => {
             vec![at(Hook::PyFreed, freed), at(Hook::PyMade, made)]
         }
+        Python::Socket(accepts) => vec![at(Hook::PyAccepted, accepts)],
         Python::Uvloop(transports) => {
             let Transports {
                 reads,
@@ -50,6 +60,7 @@ pub(super) fn add_to(facts: &mut Runtime, python: &Python, code: u64) {
             facts.greenlet_module = address(greenlets.bias, greenlets.module);
             facts.greenlet_offset = greenlets.state;
         }
+        Python::Socket(_) => {}
         Python::Uvloop(_) => facts.flags |= RuntimeFlags::UVLOOP,
     }
 }
@@ -65,6 +76,7 @@ impl fmt::Display for Told<'_> {
                 "CPython: contexts of contextvars are told apart (context at {} of a thread's state)",
                 contexts.context
             ),
+            Python::Socket(_) => f.write_str("_socket: connections are told as they are accepted"),
             Python::Greenlet(_) => f.write_str("greenlet: greenlets are told apart"),
             Python::Uvloop(_) => {
                 f.write_str("uvloop: what it reads and writes is told by its transports")

@@ -256,6 +256,7 @@ impl Watcher {
     /// The kernel programs hand on what they know of the parent; of one that has just begun they may have
     /// known nothing yet.
     fn forked(&mut self, parent: u32, child: u32) {
+        self.inherits(parent, child);
         let due = self.due.iter().filter(|(_, due)| *due == parent);
         if let Some((at, _)) = due.max_by_key(|(at, _)| *at) {
             self.due.push((*at, child));
@@ -268,6 +269,29 @@ impl Watcher {
         {
             self.due.push((Instant::now() + soon, child));
         }
+    }
+
+    /// What the child maps by itself is added to what is known of its parent's runtime by now.
+    fn inherits(&mut self, parent: u32, child: u32) {
+        let known = self.processes.get(&parent);
+        let Some(known) = known.filter(|it| it.runtime.kind != 0) else {
+            return;
+        };
+        let process = Process {
+            looked: Instant::now(),
+            files: known.files.clone(),
+            runtime: known.runtime,
+        };
+        if let Err(error) = self.probes.know(child, process.runtime) {
+            log::warn!("process {child}: its runtime is not noted: {error}");
+        }
+        for identity in &process.files {
+            if let Some(file) = self.files.get_mut(identity) {
+                file.users.insert(child);
+                file.unused_since = None;
+            }
+        }
+        self.processes.insert(child, process);
     }
 
     /// Takes all probes out. For each the kernel waits until calls under way have passed it, tens of

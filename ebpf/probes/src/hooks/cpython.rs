@@ -24,11 +24,11 @@ fn py_freed(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// `accept4` returns.
+/// `socket._accept` returns, with an object unless it has failed.
 #[uretprobe]
 fn py_accepted(ctx: RetProbeContext) -> u32 {
     // SAFETY: as above.
-    if unsafe { (*ctx.regs).rax } as i32 >= 0 {
+    if unsafe { (*ctx.regs).rax } != 0 {
         cpython::accepted();
     }
     0

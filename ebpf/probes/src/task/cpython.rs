@@ -167,11 +167,7 @@ fn worker(runtime: &Runtime, tgid: u32, tid: u32) -> Worker {
         worker.scope = scope;
     }
     if worker.scope == 0 {
-        let running = running(runtime);
-        if running == 0 {
-            return worker;
-        }
-        let Some(task) = get(&task(running, tgid)) else {
+        let Some(task) = running(runtime, tgid) else {
             return worker;
         };
         worker.id = task.born;
@@ -237,7 +233,8 @@ pub(crate) fn freed(object: u64) {
     }
 }
 
-/// The thread has accepted a connection: asyncio makes a task for it at once.
+/// The thread has accepted a connection: asyncio makes a task for it at once, and in that one's context all
+/// that works for the connection.
 #[inline(always)]
 pub(crate) fn accepted() {
     if let Some((_, tgid, tid)) = process() {
@@ -363,15 +360,20 @@ fn scope_of(thread: &TaskKey) -> u64 {
     get(thread).map_or(0, |thread| thread.scope)
 }
 
-/// Address of the context or the greenlet that runs on this thread; 0: neither is known.
+/// The context or the greenlet that runs on this thread, if either is known.
 #[inline(always)]
-fn running(runtime: &Runtime) -> u64 {
+fn running(runtime: &Runtime, tgid: u32) -> Option<&'static mut Task> {
     let context = context(runtime);
-    if context == 0 {
-        greenlet(runtime)
-    } else {
-        context
+    if context != 0
+        && let Some(task) = get(&task(context, tgid))
+    {
+        return Some(task);
     }
+    let greenlet = greenlet(runtime);
+    if greenlet == 0 {
+        return None;
+    }
+    get(&task(greenlet, tgid))
 }
 
 /// The context that this thread has entered; 0: none. One that is only the thread's own says nothing of
