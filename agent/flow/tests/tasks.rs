@@ -5,6 +5,7 @@ mod common;
 
 use common::h2;
 use common::{End, MS, OK, World, get, get_with};
+use weft_abi::CONNECTION_BIT;
 use weft_flow::record::{ProcessChangeKind, Root, Token, Work};
 use weft_flow::span::{Kind, Link, Span};
 
@@ -440,4 +441,88 @@ fn nothing_is_kept() {
     assert!(!spans.is_empty());
     assert_eq!(scene.world.flow.counters().spans_open, 0);
     assert_eq!(scene.world.flow.kept(), (0, 0));
+}
+
+/// A context of CPython, or a greenlet, that works for what was read from a connection.
+fn context(id: u64, connection: u64, left_ns: u64, request_ns: u64) -> Option<Work> {
+    child(id, connection, left_ns, request_ns).map(|work| Work {
+        context: true,
+        ..work
+    })
+}
+
+#[test]
+fn contexts_work_for_connections() {
+    let mut scene = Scene::new();
+    let [one, two] = [1, 2].map(|cookie| CONNECTION_BIT | cookie);
+    let (mut first, mut second) = (scene.client(), scene.client());
+    let a = scene.asked(&mut first, one, "/a");
+    let b = scene.asked(&mut second, two, "/b");
+    scene.calls(context(8, one, a + 1, a), "/for-a");
+    scene.calls(context(9, two, b + 1, b), "/for-b");
+    scene.calls(handed(context(9, two, b + 1, b), b + 2), "/queued-for-b");
+    scene.answers(&mut first);
+    let c = scene.asked(&mut first, one, "/c");
+    scene.calls(context(10, one, c + 1, c), "/for-c");
+    scene.calls(context(8, one, a + 1, a), "/late-for-a");
+    scene.calls(context(11, one, c + 1, a), "/made-after-c-began");
+    scene.answers(&mut first);
+    scene.answers(&mut second);
+    let spans = scene.spans();
+    spans.caused("/for-a", "/a", Link::AsyncContext);
+    spans.caused("/for-b", "/b", Link::AsyncContext);
+    spans.caused("/queued-for-b", "/b", Link::HandOff);
+    spans.caused("/for-c", "/c", Link::AsyncContext);
+    spans.caused("/late-for-a", "/a", Link::AsyncContext);
+    spans.uncaused("/made-after-c-began");
+}
+
+/// What is read from a connection before the last answer may be worked on by whoever worked on that.
+#[test]
+fn overlapping_requests_of_a_connection() {
+    let mut scene = Scene::new();
+    let one = CONNECTION_BIT | 1;
+    let mut front = scene.client();
+    let a = scene.asked(&mut front, one, "/a");
+    scene.calls(context(8, one, a + 1, a), "/for-a");
+    let b = scene.asked(&mut front, one, "/b");
+    scene.calls(context(8, one, a + 1, a), "/for-either");
+    scene.calls(context(9, one, b + 1, b), "/for-b");
+    scene.answers(&mut front);
+    scene.answers(&mut front);
+    let spans = scene.spans();
+    spans.caused("/for-a", "/a", Link::AsyncContext);
+    spans.uncaused("/for-either");
+    spans.uncaused("/for-b");
+}
+
+/// Two tasks have given something to the same transport: whose stream is whose is not known.
+#[test]
+fn streams_that_were_given_at_once() {
+    let mut scene = Scene::new();
+    let mut front = scene.client();
+    let one = CONNECTION_BIT | 1;
+    let a = scene.asked(&mut front, one, "/a");
+    let (mut client, mut server) = scene.world.connect(APP, BACK);
+    client.work = context(8, one, a + 1, a);
+    scene.world.pass(&mut client, &mut server, &h2::hello());
+    scene.world.pass(&mut server, &mut client, &h2::settings());
+    scene
+        .world
+        .pass(&mut client, &mut server, &h2::get(1, "/alone"));
+    client.work = client.work.map(|work| Work {
+        shared: true,
+        handed_ns: Some(a + 2),
+        ..work
+    });
+    let asked = [h2::get(3, "/one-of-two"), h2::get(5, "/other-of-two")];
+    scene.world.pass(&mut client, &mut server, &asked.concat());
+    for stream in [1, 3, 5] {
+        scene.world.pass(&mut server, &mut client, &h2::ok(stream));
+    }
+    scene.answers(&mut front);
+    let spans = scene.spans();
+    spans.caused("/alone", "/a", Link::AsyncContext);
+    spans.uncaused("/one-of-two");
+    spans.uncaused("/other-of-two");
 }

@@ -85,8 +85,7 @@ pub(crate) fn find(
         return Some(contexts(image, symbols).map(Python::Interpreter));
     }
     if symbols.named(socket::INIT).next().is_some() {
-        let accepts = socket::accepts(image).ok_or("what accepts connections is not found");
-        return Some(accepts.map(Python::Socket));
+        return Some(Ok(Python::Socket(socket::accepts(image)?)));
     }
     if symbols.named(greenlet::INIT).next().is_some() {
         return Some(greenlet::find(image).map(Python::Greenlet));

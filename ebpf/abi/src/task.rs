@@ -29,6 +29,8 @@ pub struct RuntimeFlags;
 impl RuntimeFlags {
     /// CPython: uvloop is loaded, and watched.
     pub const UVLOOP: u32 = 1;
+    /// CPython: something is loaded that runs tasks in a way that is not known: none are told.
+    pub const OFF: u32 = 2;
 }
 
 #[repr(u32)]

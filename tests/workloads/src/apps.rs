@@ -10,7 +10,7 @@ use crate::{Group, Workloads};
 /// Directory of the applications, as programs see it.
 pub const DIR: &str = "/srv/apps";
 
-const FILES: [(&str, &str); 25] = [
+const FILES: [(&str, &str); 27] = [
     ("python/hop.py", include_str!("../apps/python/hop.py")),
     ("node/hop.js", include_str!("../apps/node/hop.js")),
     ("go/hop.go", include_str!("../apps/go/hop.go")),
@@ -24,6 +24,8 @@ const FILES: [(&str, &str); 25] = [
     ("grpc/server.py", include_str!("../apps/grpc/server.py")),
     ("grpc/client.py", include_str!("../apps/grpc/client.py")),
     ("grpc/echo.go", include_str!("../apps/grpc/echo.go")),
+    ("tasks/gate.py", include_str!("../apps/tasks/gate.py")),
+    ("tasks/ask.py", include_str!("../apps/tasks/ask.py")),
     ("tls/server.py", include_str!("../apps/tls/server.py")),
     ("tls/client.py", include_str!("../apps/tls/client.py")),
     ("tls/server.js", include_str!("../apps/tls/server.js")),

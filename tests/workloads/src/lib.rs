@@ -161,6 +161,9 @@ pub(crate) const OPENTELEMETRY: [Package; 12] = [
     pypi("wrapt", "2.5.2"),
 ];
 
+/// With its symbol table, which the distribution's own build lacks.
+const TASKS: [Package; 1] = [pypi("uvloop", "0.22.1")];
+
 /// Packages that are fetched together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
@@ -183,10 +186,12 @@ pub enum Group {
     Grpc,
     /// The OpenTelemetry SDK for Python.
     OpenTelemetry,
+    /// Python that works on many requests at once: aiohttp, uvicorn, Hypercorn, uvloop, gevent.
+    Tasks,
 }
 
 impl Group {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Web,
         Self::Python,
         Self::Node,
@@ -200,6 +205,7 @@ impl Group {
         Self::Http2,
         Self::Grpc,
         Self::OpenTelemetry,
+        Self::Tasks,
     ];
 
     /// What every program needs around it.
@@ -223,6 +229,7 @@ impl Group {
             Self::Http2 => "http2",
             Self::Grpc => "grpc",
             Self::OpenTelemetry => "opentelemetry",
+            Self::Tasks => "tasks",
         }
     }
 
@@ -232,6 +239,7 @@ impl Group {
             Self::Npm => &NPM,
             Self::Pypi => &PYPI,
             Self::OpenTelemetry => &OPENTELEMETRY,
+            Self::Tasks => &TASKS,
             _ => &[],
         }
     }
@@ -294,6 +302,15 @@ impl Group {
                 "golang-google-grpc-dev",
             ],
             Self::OpenTelemetry => &["python3", "python3-requests"],
+            Self::Tasks => &[
+                "python3",
+                "python3-aiohttp",
+                "python3-uvicorn",
+                "python3-httptools",
+                "python3-hypercorn",
+                "python3-gevent",
+                "python3-requests",
+            ],
         }
     }
 }

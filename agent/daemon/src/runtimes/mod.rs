@@ -6,7 +6,7 @@ mod go;
 
 use std::fmt;
 
-use weft_abi::{Runtime as Facts, RuntimeKind};
+use weft_abi::{Runtime as Facts, RuntimeFlags, RuntimeKind};
 use weft_inspect::{Goroutines, Inspection, Problem, Proxy, Python};
 
 use crate::bpf::Place;
@@ -49,12 +49,12 @@ impl Runtime {
         }
     }
 
-    /// Whether the kernel programs can use it: else its tasks cannot be told.
-    pub(crate) fn is_usable(&self) -> bool {
+    /// The kernel lets no probes into the file.
+    pub(crate) fn unwatched(self) -> Option<Self> {
         match self {
-            Self::Go { goroutines, .. } => goroutines.is_ok(),
-            Self::Proxy(_) => true,
-            Self::Python(python) => python.is_ok(),
+            // The other tasks of a process cannot be told without it, either.
+            Self::Python(_) => Some(Self::Python(Err("the kernel lets no probes into it"))),
+            Self::Go { .. } | Self::Proxy(_) => None,
         }
     }
 
@@ -69,7 +69,7 @@ impl Runtime {
             }
             Self::Proxy(_) => facts.kind = RuntimeKind::Proxy as u32,
             Self::Python(Ok(python)) => cpython::add_to(facts, python, code),
-            Self::Python(Err(_)) => {}
+            Self::Python(Err(_)) => facts.flags |= RuntimeFlags::OFF,
         }
     }
 

@@ -507,11 +507,13 @@ fn watch(
     for (library, name, places) in all {
         watch(library, &name, &places);
     }
-    let runtime = runtime.filter(|runtime| {
+    let runtime = runtime.and_then(|runtime| {
         let places = runtime.places();
         // Without the probes, tasks would seem to work for whoever has made them.
-        let watched = places.is_empty() || watch(None, &runtime.to_string(), &places);
-        watched && runtime.is_usable()
+        if places.is_empty() || watch(None, &runtime.to_string(), &places) {
+            return Some(runtime);
+        }
+        runtime.unwatched()
     });
     (watched, runtime)
 }

@@ -77,28 +77,45 @@ fn modules(image: &Image<'_>) -> impl Iterator<Item = u64> {
     modules.into_iter()
 }
 
-/// What is compared with 1, which says that there is none yet:
-/// `lea rdi, [module]; call __tls_get_addr; ..; mov state, [rax + ..]; cmp state, 1`.
-fn state(image: &Image<'_>, code: impl Iterator<Item = Instruction>, module: u64) -> Option<u64> {
+/// What says with 1 that there is none yet: it is set to that, or compared with it.
+///
+/// ```text
+/// lea rdi, [module]; call __tls_get_addr; ..; mov qword [rax + place], 1
+/// lea rdi, [module]; call __tls_get_addr; ..; mov state, [rax + place]; cmp state, 1
+/// ```
+pub(super) fn state(
+    image: &Image<'_>,
+    code: impl Iterator<Item = Instruction>,
+    module: u64,
+) -> Option<u64> {
     let mut asked = false;
     let mut loaded: Option<Instruction> = None;
     for it in code {
-        if let Some(load) = loaded
-            && matches!(it.code(), Code::Cmp_rm64_imm8)
-            && it.op0_register() == load.op0_register()
-            && it.immediate(1) == 1
-        {
-            let word = image.data(module + 8)?.first_chunk::<8>()?;
-            return u64::from_le_bytes(*word).checked_add(load.memory_displacement64());
+        let one = match it.code() {
+            Code::Mov_rm64_imm32 => asked && is_variable(&it, 0),
+            Code::Cmp_rm64_imm8 => {
+                loaded.is_some_and(|load| it.op0_register() == load.op0_register())
+            }
+            _ => false,
+        };
+        if one && it.immediate(1) == 1 {
+            let place = loaded
+                .filter(|_| it.code() == Code::Cmp_rm64_imm8)
+                .unwrap_or(it);
+            let word = image.data(module.checked_add(8)?)?.first_chunk::<8>()?;
+            return u64::from_le_bytes(*word).checked_add(place.memory_displacement64());
         }
         let lea = it.code() == Code::Lea_r64_m && it.is_ip_rel_memory_operand();
         asked |= lea && it.ip_rel_memory_address() == module;
-        let is_load = asked
-            && it.code() == Code::Mov_r64_rm64
-            && it.op1_kind() == OpKind::Memory
-            && it.memory_base() == Register::RAX
-            && it.memory_index() == Register::None;
+        let is_load = asked && it.code() == Code::Mov_r64_rm64 && is_variable(&it, 1);
         loaded = is_load.then_some(it);
     }
     None
+}
+
+/// The operand stands behind the address that was asked for.
+fn is_variable(it: &Instruction, operand: u32) -> bool {
+    it.op_kind(operand) == OpKind::Memory
+        && it.memory_base() == Register::RAX
+        && it.memory_index() == Register::None
 }

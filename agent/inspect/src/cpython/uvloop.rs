@@ -21,20 +21,24 @@ const READS: [&str; 2] = [
     "__pyx_f_6uvloop_4loop___uv_stream_buffered_on_read",
 ];
 const CONNECTED: &str = "__pyx_f_6uvloop_4loop_15UVBaseTransport__call_connection_made";
+/// Since 0.20; before, only what Python calls is one function.
 const WRITE: &str = "__pyx_f_6uvloop_4loop_8UVStream_write";
-/// With a number of the method between them.
-const WRITELINES: (&str, &str) = ("__pyx_pw_6uvloop_4loop_8UVStream_", "writelines");
+/// What Python calls: a number of the method follows, and its name.
+const METHOD: &str = "__pyx_pw_6uvloop_4loop_8UVStream_";
 /// The module holds it.
 const MARK: &[u8] = b"uvloop.loop.Loop\0";
 
 pub(super) fn wants(name: &[u8]) -> bool {
     let exact = [INIT, CONNECTED, WRITE, READS[0], READS[1]];
-    exact.map(str::as_bytes).contains(&name) || std::str::from_utf8(name).is_ok_and(is_writelines)
+    exact.map(str::as_bytes).contains(&name)
+        || std::str::from_utf8(name)
+            .is_ok_and(|name| is_method(name, "write") || is_method(name, "writelines"))
 }
 
-fn is_writelines(name: &str) -> bool {
-    name.strip_prefix(WRITELINES.0)
-        .and_then(|rest| rest.strip_suffix(WRITELINES.1))
+fn is_method(symbol: &str, name: &str) -> bool {
+    symbol
+        .strip_prefix(METHOD)
+        .and_then(|rest| rest.strip_suffix(name))
         .is_some_and(|number| number.bytes().all(|it| it.is_ascii_digit()))
 }
 
@@ -59,8 +63,14 @@ pub(super) fn find(
         let is_uvloop = regions.any(|region| memchr::memmem::find(region.bytes, MARK).is_some());
         return is_uvloop.then_some(Err("uvloop's functions are not named: it was stripped"));
     }
-    let lines = symbols.iter().filter(|it| is_writelines(it.name));
-    let lines: Vec<_> = lines.filter_map(|it| entry(image, it.address)).collect();
+    let methods = |name: &str| -> Vec<Site> {
+        let all = symbols.iter().filter(|it| is_method(it.name, name));
+        all.filter_map(|it| entry(image, it.address)).collect()
+    };
+    if found.writes.is_empty() {
+        found.writes = methods("write");
+    }
+    let lines = methods("writelines");
     let whole = found.reads.len() == READS.len()
         && !found.connected.is_empty()
         && !found.writes.is_empty()

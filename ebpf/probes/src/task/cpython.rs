@@ -29,6 +29,9 @@ pub(super) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
     let Some(runtime) = (unsafe { RUNTIMES.get(tgid) }) else {
         return 0;
     };
+    if runtime.flags & RuntimeFlags::OFF != 0 {
+        return 0;
+    }
     if record.header.direction == Direction::Rx as u8 {
         return received(record, runtime, reads);
     }
@@ -422,6 +425,9 @@ fn process() -> Option<(&'static Runtime, u32, u32)> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     let runtime = super::runtime(tgid, RuntimeKind::CPython)?;
+    if runtime.flags & RuntimeFlags::OFF != 0 {
+        return None;
+    }
     Some((runtime, tgid, pid_tgid as u32))
 }
 

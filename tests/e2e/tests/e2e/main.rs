@@ -13,5 +13,6 @@ mod networks;
 mod programs;
 mod propagation;
 mod proxies;
+mod tasks;
 mod tls;
 mod wire;

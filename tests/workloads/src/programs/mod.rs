@@ -17,6 +17,7 @@ mod php_fpm;
 mod puma;
 mod python;
 mod redis;
+mod tasks;
 mod tls;
 
 use anyhow::Result;
@@ -38,6 +39,7 @@ pub use self::php_fpm::PhpFpm;
 pub use self::puma::Puma;
 pub use self::python::HttpServer;
 pub use self::redis::Redis;
+pub use self::tasks::{Tasks, TasksKind};
 pub use self::tls::{Certificate, Load, Tls};
 
 use crate::{Launch, Listen, Place};

@@ -1,0 +1,145 @@
+//! Servers in Python that work on many requests at once: each call is linked to the request that it was made for, told by
+//! the id in both paths.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use weft_e2e::{Scene, Spans, on_scene};
+use weft_workloads::Group;
+use weft_workloads::programs::{Tasks, TasksKind};
+
+const CLIENTS: usize = 32;
+const ROUNDS: usize = 10;
+
+#[test]
+fn aiohttp() -> Result<()> {
+    linked(TasksKind::Aiohttp)
+}
+
+#[test]
+fn uvicorn() -> Result<()> {
+    linked(TasksKind::Uvicorn)
+}
+
+#[test]
+fn uvicorn_on_uvloop() -> Result<()> {
+    linked(TasksKind::Uvloop)
+}
+
+#[test]
+fn hypercorn() -> Result<()> {
+    linked(TasksKind::Hypercorn)
+}
+
+#[test]
+fn gevent() -> Result<()> {
+    linked(TasksKind::Gevent)
+}
+
+fn linked(kind: TasksKind) -> Result<()> {
+    on_scene(&[Group::Tasks], |scene| early(scene, kind)).context("early")?;
+    on_scene(&[Group::Tasks], |scene| late(scene, kind)).context("late")
+}
+
+/// Every call is linked.
+fn early(scene: &Scene, kind: TasksKind) -> Result<()> {
+    let backend = scene.workloads.spawn(&Tasks::backend())?;
+    let server = scene
+        .workloads
+        .spawn(&Tasks::before(&backend.url(), kind))?;
+    let weft = scene.weft()?.start()?;
+    ask(scene, &server, || Ok(()))?;
+    let pids = server.pids();
+    let spans = scene.finish(weft)?.of(&pids);
+    spans.servers().count(CLIENTS * ROUNDS)?;
+    let links = links(&spans)?;
+    let calls: usize = (0..CLIENTS * ROUNDS)
+        .map(|number| [1, 2, 3, 1, 1][(number / ROUNDS + number % ROUNDS) % 5])
+        .sum();
+    ensure!(told(&links) == calls, "{calls} calls, linked by {links:?}");
+    Ok(())
+}
+
+/// Connections and what serves them are older than weft: nothing is wrong, and what is read from then on is
+/// linked where a request has a task of its own.
+fn late(scene: &Scene, kind: TasksKind) -> Result<()> {
+    let backend = scene.workloads.spawn(&Tasks::backend())?;
+    let server = scene
+        .workloads
+        .spawn(&Tasks::before(&backend.url(), kind))?;
+    let mut weft = None;
+    ask(scene, &server, || {
+        weft = Some(scene.weft()?.start()?);
+        Ok(())
+    })?;
+    let pids = server.pids();
+    let spans = scene.finish(weft.context("weft was not started")?)?;
+    let links = links(&spans.of(&pids))?;
+    let untold = links.get("none").copied().unwrap_or(0);
+    // A task that was made with its connection is not known.
+    let of_connections = matches!(kind, TasksKind::Aiohttp | TasksKind::Hypercorn);
+    ensure!(
+        of_connections || (told(&links) > 0 && untold == 0),
+        "linked by {links:?}"
+    );
+    Ok(())
+}
+
+/// What is linked by the tasks of Python. uvloop may send later what a task has given to it.
+fn told(links: &BTreeMap<String, usize>) -> usize {
+    let of = |link: &str| links.get(link).copied().unwrap_or(0);
+    of("async-context") + of("hand-off")
+}
+
+/// The clients ask; `half` runs when they have done so for the half of it.
+fn ask(
+    scene: &Scene,
+    server: &weft_workloads::Running,
+    half: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let mut clients = Tasks::clients(
+        &scene.workloads,
+        server.listen(),
+        &scene.tag,
+        CLIENTS,
+        ROUNDS,
+    )
+    .stdin(Stdio::piped())
+    .stdout(Stdio::piped())
+    .spawn()?;
+    let mut output = clients.stdout.take().context("no output")?;
+    weft_e2e::raw::read_until(&mut output, "half\n")?;
+    half()?;
+    let mut input = clients.stdin.take().context("no input")?;
+    input.write_all(b"go\n")?;
+    ensure!(clients.wait()?.success(), "the clients failed");
+    Ok(())
+}
+
+/// How many calls of a server are linked by each kind of evidence. Fails where one is linked to another
+/// request's.
+fn links(spans: &Spans) -> Result<BTreeMap<String, usize>> {
+    let id = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut links = BTreeMap::new();
+    let servers: BTreeMap<_, _> = spans
+        .servers()
+        .0
+        .into_iter()
+        .map(|span| (span.span_id.clone(), span))
+        .collect();
+    for call in spans.clients().0 {
+        *links.entry(call.link().to_owned()).or_default() += 1;
+        if call.link() == "none" {
+            continue;
+        }
+        let parent = call.parent.as_ref().and_then(|parent| servers.get(parent));
+        let parent = parent.with_context(|| format!("no parent of\n{call}"))?;
+        ensure!(
+            id(parent.path()) == id(call.path()) && call.is_child_of(parent),
+            "a wrong link:\n{call}\nto\n{parent}"
+        );
+    }
+    Ok(links)
+}
