@@ -3,7 +3,7 @@
 use iced_x86::{Code, Instruction, OpKind, Register};
 use object::LittleEndian;
 use object::elf::{R_X86_64_DTPMOD64, Rela64, SHT_RELA};
-use object::read::elf::SectionHeader as _;
+use object::read::elf::{SectionHeader as _, SectionTable};
 
 use super::{DEALLOC, entry, pointer};
 use crate::Site;
@@ -61,7 +61,7 @@ pub(super) fn find(image: &Image<'_>) -> Result<Greenlets, &'static str> {
 /// Where numbers of thread-local storage are put.
 fn modules(image: &Image<'_>) -> impl Iterator<Item = u64> {
     let sections = image.sections();
-    let tables = sections.iter().flat_map(|sections| sections.iter());
+    let tables = sections.iter().flat_map(SectionTable::iter);
     let of = |section: &object::elf::SectionHeader64<LittleEndian>| {
         section
             .data_as_array::<Rela64<LittleEndian>, _>(LittleEndian, image.bytes())
