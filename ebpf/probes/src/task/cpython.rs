@@ -1,25 +1,24 @@
 //! CPython: what runs on a thread is a context of `contextvars`, entered by asyncio for each task and
 //! each callback, or a greenlet. Both are objects whose addresses are used again: what frees them is
 //! watched, so that an element of `TASKS` is of the living one.
-//!
-//! `PyThreadState.context`, `struct _pycontextobject` (3.7 to 3.14): `ob_refcnt`, `ob_type`, `ctx_prev`,
-//! `ctx_vars`, `ctx_weakreflist`, `ctx_entered`. A thread's state stands in its thread-specific data also
-//! while it does not hold the GIL. glibc: `struct pthread` has its first 32 values at 0x310.
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid};
+mod memory;
+mod uvloop;
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use weft_abi::{
-    CONNECTION_BIT, Counter, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind,
-    MAX_DEPTH, Runtime, RuntimeFlags, RuntimeKind, Task, TaskFlags, TaskKey,
+    CONNECTION_BIT, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind, MAX_DEPTH,
+    Runtime, RuntimeFlags, RuntimeKind, Task, TaskFlags, TaskKey,
 };
 
 use super::{Reads, insert, now, with};
 use crate::{
     caller,
-    maps::{HAND_OFFS, RUNTIMES, TASKS, count},
+    maps::{HAND_OFFS, RUNTIMES, TASKS},
 };
+use memory::{context, greenlet};
 
-const THREAD_SPECIFIC: u64 = 0x310;
-const THREAD_SPECIFIC_KEYS: u32 = 32;
+pub(crate) use uvloop::{called, connected, reads, writes};
 
 /// Fills in the task of a record that is made up for a whole call; gives flags of its own.
 #[inline(never)]
@@ -106,9 +105,9 @@ fn received(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
 fn serves_connection(key: &TaskKey) {
     if let Some(task) = get(key)
         && task.request == 0
+        && task.descent.root != 0
     {
         task.descent.root = 0;
-        task.scope = 0;
         task.flags |= TaskFlags::PLUMBING;
     }
 }
@@ -247,109 +246,6 @@ pub(crate) fn accepted() {
     }
 }
 
-/// uvloop: a callback begins that works for the transport of this `uv_stream_t`, whose first word it is.
-#[inline(always)]
-pub(crate) fn reads(stream: u64) {
-    let transport = field(stream, 0);
-    let Some((_, tgid, tid)) = process() else {
-        return;
-    };
-    let thread = key(u64::from(tid), tgid, KeyKind::Thread);
-    let object = key(transport, tgid, KeyKind::Transport);
-    let scope = match get(&object) {
-        Some(known) => known.scope,
-        None => scoped(&object, tgid),
-    };
-    let mut read = Descent::default();
-    if let Some(thread) = get(&thread) {
-        read = thread.descent;
-        thread.descent.root = 0;
-        thread.scope = scope;
-    } else {
-        with(&thread, |thread| thread.scope = scope);
-    }
-    if read.root != 0 {
-        note(scope, tgid, &read);
-    }
-}
-
-/// uvloop: the protocol of a new transport is called for the first time.
-#[inline(always)]
-pub(crate) fn connected(transport: u64) {
-    let Some((_, tgid, tid)) = process() else {
-        return;
-    };
-    let scope = scoped(&key(transport, tgid, KeyKind::Transport), tgid);
-    with(&key(u64::from(tid), tgid, KeyKind::Thread), |thread| {
-        thread.scope = scope;
-    });
-}
-
-/// uvloop: such a callback ends.
-#[inline(always)]
-pub(crate) fn called() {
-    if let Some((_, tgid, tid)) = process()
-        && let Some(thread) = get(&key(u64::from(tid), tgid, KeyKind::Thread))
-    {
-        thread.scope = 0;
-    }
-}
-
-/// uvloop: what runs gives bytes to a transport, which sends them later.
-///
-/// `UVHandle { .., _handle }`; `uv_stream_t { data, loop, type, .., io_watcher.fd }` (libuv 1).
-#[inline(always)]
-pub(crate) fn writes(transport: u64) {
-    const HANDLE: u32 = 24;
-    const FILE: u64 = 184;
-    const NAMED_PIPE: u32 = 7;
-    const TCP: u32 = 12;
-    let Some((runtime, tgid, tid)) = process() else {
-        return;
-    };
-    let handle = field(transport, HANDLE);
-    let Some([data, _, kind]) = caller::read::<[u64; 3]>(handle) else {
-        return;
-    };
-    if data != transport || (kind as u32 != TCP && kind as u32 != NAMED_PIPE) {
-        return;
-    }
-    let Some(file) = caller::read::<u32>(handle.wrapping_add(FILE)) else {
-        return;
-    };
-    let worker = worker(runtime, tgid, tid);
-    let file = key(u64::from(file), tgid, KeyKind::File);
-    // SAFETY: read at once.
-    let before = (unsafe { HAND_OFFS.get(file) }).map_or(0, |before| before.task);
-    let hand_off = HandOff {
-        task: worker.id,
-        time_ns: now(),
-        descent: worker.descent,
-        shared: u64::from(before != 0 && before != worker.id),
-    };
-    count(Counter::HandOffs);
-    if HAND_OFFS
-        .insert(file, hand_off, u64::from(BPF_ANY))
-        .is_err()
-    {
-        count(Counter::TaskStateFailed);
-        let _gone = HAND_OFFS.remove(file);
-    }
-}
-
-/// A new scope for what is at this key; gives its id.
-#[inline(always)]
-fn scoped(object: &TaskKey, tgid: u32) -> u64 {
-    let scope = now();
-    let transport = Task {
-        scope,
-        ..Task::default()
-    };
-    insert(object, &transport);
-    note(scope, tgid, &Descent::default());
-    scope
-}
-
 /// What the scope works for from now on.
 #[inline(always)]
 fn note(scope: u64, tgid: u32, descent: &Descent) {
@@ -377,47 +273,6 @@ fn running(runtime: &Runtime, tgid: u32) -> Option<&'static mut Task> {
         return None;
     }
     get(&task(greenlet, tgid))
-}
-
-/// The context that this thread has entered; 0: none. One that is only the thread's own says nothing of
-/// what it works on.
-#[inline(always)]
-fn context(runtime: &Runtime) -> u64 {
-    let key = caller::read::<u32>(runtime.thread_key).unwrap_or(THREAD_SPECIFIC_KEYS);
-    if key >= THREAD_SPECIFIC_KEYS {
-        count(Counter::TasksUnknown);
-        return 0;
-    }
-    let value = THREAD_SPECIFIC + u64::from(key) * 16 + 8;
-    let state = caller::read::<u64>(caller::thread_pointer().wrapping_add(value)).unwrap_or(0);
-    let context = field(state, runtime.id);
-    let Some([_, kind, _, _, _, entered]) = caller::read::<[u64; 6]>(context) else {
-        return 0;
-    };
-    if kind != runtime.context_type {
-        count(Counter::TasksUnknown);
-        return 0;
-    }
-    if entered as u32 == 1 { context } else { 0 }
-}
-
-/// The greenlet that runs on this thread, unless it is the thread's first one.
-///
-/// Thread-local storage as the ABI has it: the thread pointer's second word leads to the vector of the
-/// modules' blocks. greenlet 2 and later: `ThreadState { main_greenlet, current_greenlet, .. }`.
-#[inline(always)]
-fn greenlet(runtime: &Runtime) -> u64 {
-    if runtime.greenlet_module == 0 {
-        return 0;
-    }
-    let module = field(runtime.greenlet_module, 0);
-    let vector = field(caller::thread_pointer(), 8);
-    let block = caller::read::<u64>(vector.wrapping_add(module << 4)).unwrap_or(0);
-    let state = caller::read::<u64>(block.wrapping_add(runtime.greenlet_offset)).unwrap_or(0);
-    let Some([first, current]) = caller::read::<[u64; 2]>(state) else {
-        return 0;
-    };
-    if first == current { 0 } else { current }
 }
 
 #[inline(always)]
@@ -449,9 +304,4 @@ fn key(id: u64, tgid: u32, kind: KeyKind) -> TaskKey {
         tgid,
         kind: kind as u32,
     }
-}
-
-#[inline(always)]
-fn field(base: u64, offset: u32) -> u64 {
-    caller::read::<u64>(base.wrapping_add(u64::from(offset))).unwrap_or(0)
 }
