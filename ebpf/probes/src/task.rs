@@ -34,20 +34,27 @@ pub(crate) enum Reads {
     Other,
 }
 
-/// Fills in the task of a record that is made up for a whole call; gives flags of its own.
-#[inline(never)]
+/// Fills in the task of a record that is made up for a whole call; gives flags of its own. Each runtime's
+/// share is called from here and not from one another: their stacks would add up.
+#[inline(always)]
 pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
-    let tgid = record.header.tgid;
     // SAFETY: a plain value, read at once.
-    let Some(runtime) = (unsafe { RUNTIMES.get(tgid) }) else {
+    let Some(runtime) = (unsafe { RUNTIMES.get(record.header.tgid) }) else {
         return 0;
     };
-    if runtime.kind == RuntimeKind::Proxy as u32 {
-        return DataFlags::FORWARDS;
+    let kind = runtime.kind;
+    if kind == RuntimeKind::Proxy as u32 {
+        DataFlags::FORWARDS
+    } else if kind == RuntimeKind::CPython as u32 {
+        cpython::ask(record, runtime, reads)
+    } else {
+        ask_goroutine(record, runtime, reads)
     }
-    if runtime.kind == RuntimeKind::CPython as u32 {
-        return cpython::ask(record, reads);
-    }
+}
+
+#[inline(never)]
+fn ask_goroutine(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
+    let tgid = record.header.tgid;
     let id = if runtime.kind == RuntimeKind::Go as u32 {
         go::current(runtime)
     } else {

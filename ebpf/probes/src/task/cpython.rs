@@ -14,7 +14,7 @@ use weft_abi::{
 use super::{Reads, insert, now, with};
 use crate::{
     caller,
-    maps::{HAND_OFFS, RUNTIMES, TASKS},
+    maps::{HAND_OFFS, TASKS},
 };
 use memory::{context, greenlet};
 
@@ -22,12 +22,7 @@ pub(crate) use uvloop::{called, connected, reads, writes};
 
 /// Fills in the task of a record that is made up for a whole call; gives flags of its own.
 #[inline(never)]
-pub(super) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
-    let tgid = record.header.tgid;
-    // SAFETY: elements are plain values that the agent writes whole.
-    let Some(runtime) = (unsafe { RUNTIMES.get(tgid) }) else {
-        return 0;
-    };
+pub(super) fn ask(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
     if runtime.flags & RuntimeFlags::OFF != 0 {
         return 0;
     }
