@@ -71,6 +71,13 @@ pub(crate) fn writes(transport: u64) {
     let Some((runtime, tgid, tid)) = process() else {
         return;
     };
+    // What has brought a request is sent the response: nobody asks for whom.
+    if let Some(known) = get(&key(transport, tgid, KeyKind::Transport))
+        && let Some(scope) = get(&key(known.scope, tgid, KeyKind::Scope))
+        && scope.descent.root != 0
+    {
+        return;
+    }
     let handle = field(transport, HANDLE);
     let Some([data, _, kind]) = caller::read::<[u64; 3]>(handle) else {
         return;
