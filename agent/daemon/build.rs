@@ -13,6 +13,8 @@ use std::{
 };
 
 use aya_build::{Package, Toolchain};
+use object::build::elf::{Builder, SectionData};
+use object::elf;
 
 const PROBES: &str = "weft-probes";
 /// Tells the second run of this program, which has the environment aya-build needs, from the first.
@@ -75,7 +77,29 @@ fn build_with_aya() -> Result<(), Box<dyn Error>> {
         ..Package::default()
     };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .map_err(|error| format!("{error:#}").replace('\n', " ").into())
+        .map_err(|error| format!("{error:#}").replace('\n', " "))?;
+    drop_debug_sections(&Path::new(&variable("OUT_DIR")?).join(PROBES))
+}
+
+/// The object carries BTF for the kernel; DWARF, from which that was made, is most of its size and nobody's.
+fn drop_debug_sections(path: &Path) -> Result<(), Box<dyn Error>> {
+    let whole = fs::read(path)?;
+    let mut object = Builder::read(whole.as_slice())?;
+    for section in &mut object.sections {
+        let name = section.name.as_slice();
+        section.delete = [&b".debug_"[..], b".rel.debug_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+    }
+    object.delete_orphans();
+    // The linker keeps the names of sections with those of symbols; here they stand apart.
+    let names = object.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = elf::SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut small = Vec::with_capacity(whole.len());
+    object.write(&mut small)?;
+    Ok(fs::write(path, small)?)
 }
 
 struct BpfTools {
