@@ -39,7 +39,7 @@ pub(crate) enum Error {
 const MAX_BYTES: u64 = 4 << 30;
 
 /// What a process executes code from; first what is a TLS library by its name, because the others can
-/// wait.
+/// wait, and OpenSSL before GnuTLS, which often comes along with libraries that nobody uses.
 ///
 /// # Errors
 /// The process is gone, or may not be looked at.
@@ -69,7 +69,7 @@ pub(crate) fn mapped(pid: u32) -> io::Result<Vec<Mapped>> {
             link: format!("/proc/{pid}/map_files/{from:x}-{to:x}").into(),
         });
     }
-    files.sort_by_key(|file| !file.is_named_tls());
+    files.sort_by_key(Mapped::rank);
     Ok(files)
 }
 
@@ -81,13 +81,12 @@ impl Identity {
 }
 
 impl Mapped {
-    fn is_named_tls(&self) -> bool {
+    /// The less, the sooner.
+    fn rank(&self) -> usize {
+        const FIRST: [&str; 2] = ["libssl", "libgnutls"];
         let name = self.path.file_name().and_then(OsStr::to_str);
-        name.is_some_and(|name| {
-            ["libssl", "libgnutls"]
-                .iter()
-                .any(|tls| name.starts_with(tls))
-        })
+        let rank = name.and_then(|name| FIRST.iter().position(|first| name.starts_with(first)));
+        rank.unwrap_or(FIRST.len())
     }
 
     /// The file itself, which stays there when the process ends.

@@ -210,6 +210,9 @@ fn files_of_an_overlay() -> Result<()> {
                 .arg(scene.workloads.root())
                 .arg(&place)
                 .args(["/usr/bin/curl", "--silent", "--insecure", "--http1.1"])
+                // Nobody has used this library yet: by the time of the second request it is watched.
+                .args(["--rate", "5/s"])
+                .arg(format!("{url}-first"))
                 .arg(format!("{url}-{number}"))
                 .stdout(Stdio::null())
                 .status()?;
