@@ -49,12 +49,34 @@ const BUSY: Duration = Duration::from_millis(4);
 /// Records handled before spans and hints are looked at again: one of HTTP/2 may hold some hundreds of
 /// requests.
 const BURST: usize = 256;
-/// Records of one look from which the kernel stops waking us for each, and below which it does again.
+/// Records in [`BUSY`] from which the kernel stops waking us for each, and below which it does again. Of
+/// time, not of one look: a thread that is faster than what it reads finds few in each look.
 const MANY: usize = 64;
 const FEW: usize = 16;
 /// Quiet looks in a row before waking for each record is worth it again.
 const QUIET: u32 = 8;
 const PUBLISH_NS: u64 = 250_000_000;
+
+/// Counts records over the time of a [`BUSY`] sleep.
+#[derive(Default)]
+struct Lately {
+    since_ns: u64,
+    records: usize,
+}
+
+impl Lately {
+    /// Whether there have been many, with those that were just taken.
+    fn many(&mut self, taken: usize, now_ns: u64) -> bool {
+        if u128::from(now_ns.saturating_sub(self.since_ns)) > BUSY.as_nanos() {
+            *self = Self {
+                since_ns: now_ns,
+                records: 0,
+            };
+        }
+        self.records += taken;
+        self.records > MANY
+    }
+}
 
 impl Pipeline {
     /// Runs until the stop flag is set; then flushes what is open.
@@ -64,6 +86,7 @@ impl Pipeline {
     pub(crate) fn run(mut self) -> Result<(), bpf::Error> {
         let mut wake = Wake::Each;
         let mut quiet = 0;
+        let mut lately = Lately::default();
         let mut published_ns = 0;
         while !self.stop.load(Ordering::Relaxed) {
             self.probes
@@ -78,9 +101,10 @@ impl Pipeline {
                     break;
                 }
             }
+            let now = monotonic_ns();
             quiet = if taken < FEW { quiet + 1 } else { 0 };
             match wake {
-                Wake::Each if taken > MANY => {
+                Wake::Each if lately.many(taken, now) => {
                     wake = Wake::Batch;
                     self.probes.wake(wake)?;
                 }
@@ -93,7 +117,6 @@ impl Pipeline {
                 }
                 Wake::Each | Wake::Batch => {}
             }
-            let now = monotonic_ns();
             if now.saturating_sub(published_ns) >= PUBLISH_NS {
                 published_ns = now;
                 self.housekeeping();
@@ -269,4 +292,21 @@ pub(crate) fn judge_running(probes: &mut Probes, selector: &Selector) -> Result<
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_records_come_in_a_short_time() {
+        const MS: u64 = 1_000_000;
+        let mut lately = Lately::default();
+        // 10 in each millisecond: more than 64 in none of the windows.
+        assert!((100..200).all(|now| !lately.many(10, now * MS)));
+        // 4 in each of 50 looks in a millisecond.
+        let looks = (0..50).map(|look| lately.many(4, 300 * MS + look * 20_000));
+        assert_eq!(looks.filter(|many| *many).count(), 34);
+        assert!(lately.many(100, 400 * MS));
+    }
 }
