@@ -28,6 +28,8 @@ fn conversations_arrive_as_they_were_sent() -> Result<()> {
         let count = conversations();
         let tally = talk(ports, count)?.finish()?;
         ensure!(tally.conversations == TALKERS * count, "{tally:?}");
+        // The agent publishes its figures four times a second.
+        std::thread::sleep(Duration::from_millis(600));
         let figures = metrics.read()?;
         let written = figures.kernel("injected");
         ensure!(
