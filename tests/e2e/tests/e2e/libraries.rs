@@ -220,6 +220,11 @@ fn files_of_an_overlay() -> Result<()> {
         }
         fs::remove_dir(&place)?;
         let spans = scene.finish(weft)?;
+        // Of the first request the client may come before the probes; the server may not.
+        let first = spans.at(&format!("/{}-first", scene.tag));
+        first.servers().count(2)?;
+        let linked = first.filter(|span| span.link() == "wire-position");
+        ensure!(linked.servers().len() == first.clients().len(), "{first}");
         for number in 0..2 {
             let at = spans.at(&format!("/{}-{number}", scene.tag));
             ensure!(
