@@ -62,10 +62,7 @@ pub(crate) struct Entry {
     pub(crate) hand_off: bool,
     /// Threads that answer requests which others have read do other work as well.
     pub(crate) other_work: bool,
-    /// The first thread that has read a request, 0: none has; and whether others have, too.
-    reader: u32,
-    pub(crate) several_read: bool,
-    /// One of them did so as event loops do.
+    /// A thread has read a request as event loops do.
     pub(crate) polls: bool,
     /// Its threads read requests, each alone, and answer them; told to the kernel programs.
     pub(crate) works_alone: bool,
@@ -206,8 +203,6 @@ impl Processes {
                 forwarded_contexts: 0,
                 hand_off: false,
                 other_work: false,
-                reader: 0,
-                several_read: false,
                 polls: false,
                 works_alone: false,
             },
@@ -235,14 +230,6 @@ impl Processes {
 // === impl Entry ===
 
 impl Entry {
-    pub(crate) fn read_by(&mut self, tid: u32, polled: bool) {
-        self.polls |= polled;
-        if self.reader == 0 {
-            self.reader = tid;
-        }
-        self.several_read |= self.reader != tid;
-    }
-
     /// It reports spans itself. A proxy whose incoming request was lost seems to write a context
     /// of its own once in a while: what it does mostly decides. One that only asks, such as a load
     /// generator, need not report what it writes.

@@ -18,7 +18,7 @@ pub(crate) struct Threads {
 struct Thread {
     process: Process,
     live: Option<Live>,
-    /// Had more than one request at a time: never again.
+    /// Had more than one request at a time, or reads as an event loop does: never again.
     disqualified: bool,
     /// Has read requests as event loops do, and in another way. Loops do so always; a worker does when it is faster
     /// than the reactor that lets go of a connection.
@@ -43,8 +43,6 @@ struct Call {
 struct Live {
     cookie: u64,
     node: NodeKey,
-    /// Was read as event loops do, too.
-    polled: bool,
 }
 
 /// What a thread has done for a response that it begins.
@@ -69,41 +67,38 @@ impl Threads {
         }
     }
 
-    /// The thread has read a request whole; `polled`: not as only a blocking worker does.
+    /// The thread has read a request whole, as a blocking worker does.
     pub(crate) fn begin(
         &mut self,
         process: Process,
         tid: u32,
         cookie: u64,
         node: NodeKey,
-        polled: bool,
         counters: &mut Counters,
     ) {
         let thread = self.thread(process, tid, counters);
-        thread.polls |= polled;
-        thread.waits |= !polled;
+        thread.waits = true;
         thread.last = Some(node);
         match thread.live {
             Some(live) if live.cookie != cookie => thread.disqualify(counters),
             _ => {
-                thread.live = Some(Live {
-                    cookie,
-                    node,
-                    polled,
-                });
+                thread.live = Some(Live { cookie, node });
             }
         }
     }
 
-    /// It reads more of its live request as event loops do.
-    pub(crate) fn polls(&mut self, process: Process, tid: u32, node: NodeKey) {
-        if let Some(thread) = self.by_id.get_mut(&id(process.tgid, tid))
-            && let Some(live) = &mut thread.live
-            && live.node == node
-        {
-            live.polled = true;
-            thread.polls = true;
-        }
+    /// The thread has read a request as event loops do.
+    pub(crate) fn polls(
+        &mut self,
+        process: Process,
+        tid: u32,
+        node: NodeKey,
+        counters: &mut Counters,
+    ) {
+        let thread = self.thread(process, tid, counters);
+        thread.polls = true;
+        thread.last = Some(node);
+        thread.disqualify(counters);
     }
 
     pub(crate) fn end(&mut self, process: Process, tid: u32, node: NodeKey) {
@@ -131,21 +126,11 @@ impl Threads {
         }
     }
 
-    /// The only server request this blocking worker is on. `several`: threads read requests in that process, so that
-    /// one which polls is no event loop by that alone.
-    pub(crate) fn live(&self, process: Process, tid: u32, several: bool) -> Option<NodeKey> {
+    /// The only server request this blocking worker is on.
+    pub(crate) fn live(&self, process: Process, tid: u32) -> Option<NodeKey> {
         let thread = self.by_id.get(&id(process.tgid, tid))?;
         let usable = thread.process == process && !thread.disqualified;
-        let live = thread
-            .live
-            .filter(|live| usable && (several || !live.polled))?;
-        Some(live.node)
-    }
-
-    /// Whether the thread has read a request that is not answered.
-    pub(crate) fn reads(&self, process: Process, tid: u32) -> bool {
-        let thread = self.by_id.get(&id(process.tgid, tid));
-        thread.is_some_and(|it| it.process == process && it.live.is_some())
+        thread.live.filter(|_| usable).map(|live| live.node)
     }
 
     /// The thread has sent a request and waits for the response: whose it is shows by what it answers next.

@@ -433,24 +433,6 @@ fn a_worker_that_is_faster_than_its_dispatcher() {
 }
 
 #[test]
-fn workers_that_poll_are_told_from_an_event_loop_by_their_number() {
-    let mut world = World::new();
-    for (tid, linked) in [(301, false), (302, true), (301, true)] {
-        let mut front = world.connect(CURL, APP);
-        let mut back = world.connect(APP, BACK);
-        (front.1.tid, back.0.tid) = (tid, tid);
-        front.1.epoll = true;
-        let spans = nested(&mut world, &mut front, &mut back);
-        let client = the(&spans, 300, Kind::Client);
-        if linked {
-            assert_child(client, the(&spans, 300, Kind::Server), Link::Thread);
-        } else {
-            assert_root(client);
-        }
-    }
-}
-
-#[test]
 fn a_thread_with_two_requests_at_once_is_never_trusted_again() {
     let mut world = World::new();
     let mut front = world.connect(CURL, APP);

@@ -180,16 +180,19 @@ impl Listener<'_> {
         if !config.links.thread || mark.tid == 0 {
             return false;
         }
-        let polled = !self.marks.blocking_since(start);
-        if let Some(entry) = processes.entry_mut(self.process) {
-            entry.read_by(mark.tid, polled);
+        let (process, tid) = (self.process, mark.tid);
+        if !self.marks.blocking_since(start) {
+            if let Some(entry) = processes.entry_mut(process) {
+                entry.polls = true;
+            }
+            threads.polls(process, tid, node, counters);
+            return false;
         }
         if alone {
-            let (process, tid) = (self.process, mark.tid);
-            threads.begin(process, tid, self.cookie, node, polled, counters);
+            threads.begin(process, tid, self.cookie, node, counters);
         } else {
             // Pipelined, or the end of the one before was not seen: neither is the live one.
-            threads.forget(self.process, mark.tid);
+            threads.forget(process, tid);
         }
         alone
     }
@@ -206,12 +209,11 @@ impl Listener<'_> {
             return None;
         }
         let entry = processes.entry(self.process)?;
-        let live = threads.live(self.process, mark.tid, entry.several_read);
+        let live = threads.live(self.process, mark.tid);
         if let (Some(live), false) = (live, entry.hand_off) {
             return Some(Cause::Request(live, Link::Thread));
         }
-        let reads = threads.reads(self.process, mark.tid);
-        let others_read = entry.hand_off || (entry.polls && !reads);
+        let others_read = entry.hand_off || entry.polls;
         (others_read && !entry.other_work).then_some(Cause::Answered)
     }
 

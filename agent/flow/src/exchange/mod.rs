@@ -175,16 +175,14 @@ impl Exchanges {
         }
     }
 
-    /// Another thread reads more of a request: it is no blocking worker's; or the same does in another way.
+    /// Another thread reads more of a request, or in another way: it is no blocking worker's.
     pub(crate) fn read_by(&mut self, tid: u32, blocking: bool, state: &mut State) {
-        let Some(exchange) = self.queue.back_mut().filter(|exchange| exchange.live) else {
-            return;
-        };
-        if exchange.tid != tid {
+        if let Some(exchange) = self.queue.back_mut()
+            && exchange.live
+            && (exchange.tid != tid || !blocking)
+        {
             exchange.release(state);
             exchange.live = false;
-        } else if let (false, Some(node)) = (blocking, exchange.node) {
-            state.threads.polls(exchange.process, tid, node);
         }
     }
 
