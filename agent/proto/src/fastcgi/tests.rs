@@ -1,5 +1,6 @@
 use super::{Parser, Sender, begins_request, fuzz};
 use crate::Piece;
+use crate::dice::Dice;
 use crate::http1::{Answers, Body, Conversation, Malformed, RequestHead, ResponseHead};
 
 /// What nginx sends for `GET /a?b=1`, but for most of the parameters.
@@ -189,20 +190,14 @@ fn any_bytes() {
     original.extend(request(b""));
     original.extend(response(40));
     fuzz(&original);
-    let mut state = 1_u64;
-    let mut roll = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (state >> 33) as usize % below
-    };
+    let mut dice = Dice::new(&original);
     for _ in 0..20_000 {
         let mut input = original.clone();
-        for _ in 0..=roll(6) {
-            let at = roll(input.len());
-            input[at] = roll(256) as u8;
+        for _ in 0..=dice.roll(6) {
+            let at = dice.roll(input.len());
+            input[at] = dice.roll(256) as u8;
         }
-        input.truncate(roll(input.len()) + 1);
+        input.truncate(dice.roll(input.len()) + 1);
         fuzz(&input);
     }
 }
