@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use globset::GlobMatcher;
 use log::LevelFilter;
 
-use crate::config::{Config, DoorChoice, Environment, Error, Output, Text};
+use crate::config::{Config, DoorChoice, Environment, Error, Output, Text, UprobeChoice};
 
 /// Traces programs on this machine without touching them: HTTP requests as OpenTelemetry spans,
 /// linked into traces.
@@ -72,6 +72,10 @@ pub(crate) struct Run {
     /// For tests: take this way into the kernel, not the best.
     #[arg(long, value_enum, hide = true)]
     door: Option<DoorChoice>,
+
+    /// For tests: attach probes in user programs like this, not by the best way.
+    #[arg(long, value_enum, hide = true)]
+    uprobes: Option<UprobeChoice>,
 }
 
 #[derive(Args, Debug)]
@@ -83,6 +87,10 @@ pub(crate) struct Doctor {
     /// For tests: take this way into the kernel, not the best.
     #[arg(long, value_enum, hide = true)]
     pub(crate) door: Option<DoorChoice>,
+
+    /// For tests: attach probes in user programs like this, not by the best way.
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) uprobes: Option<UprobeChoice>,
 }
 
 #[derive(Args, Debug)]
@@ -135,6 +143,7 @@ impl Run {
             duration,
             check: _,
             door,
+            uprobes,
         } = self;
         let mut config = source.config(env)?;
         replace(&mut config.selection.pids, pid);
@@ -144,6 +153,7 @@ impl Run {
         replace(&mut config.outputs, output);
         config.duration = duration.or(config.duration);
         config.kernel.door = door.or(config.kernel.door);
+        config.kernel.uprobes = uprobes.or(config.kernel.uprobes);
         config.log_level = log_level.unwrap_or(config.log_level);
         config.resolve()
     }

@@ -72,6 +72,7 @@ fn examine(doctor: &cli::Doctor, log_level: Option<LevelFilter>) -> Result<(), F
     log_to_stderr(log_level.unwrap_or(LevelFilter::Warn));
     let mut config = Config::default();
     config.kernel.door = doctor.door;
+    config.kernel.uprobes = doctor.uprobes;
     let (capabilities, probes) = bpf::capabilities(run::options(&config));
     match &probes {
         Some(probes) if doctor.verifier => print(&doctor::verified(&probes.verified()))?,

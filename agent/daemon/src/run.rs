@@ -26,8 +26,8 @@ use weft_flow::{
 use weft_proto::propagation::Propagator;
 
 use crate::{
-    bpf::{self, Door, Probes},
-    config::{Config, DoorChoice, Inject, Instrumented, SamplerName, Sampling},
+    bpf::{self, Door, Probes, Way},
+    config::{Config, DoorChoice, Inject, Instrumented, SamplerName, Sampling, UprobeChoice},
     discover::{self, OwnAddresses, Processes, Rules, Selector},
     export::{self, Exports},
     figures::Published,
@@ -165,6 +165,10 @@ pub(crate) fn options(config: &Config) -> bpf::Options {
     });
     bpf::Options {
         door,
+        way: config.kernel.uprobes.map(|choice| match choice {
+            UprobeChoice::Multi => Way::Multi,
+            UprobeChoice::PerfEvents => Way::PerfEvents,
+        }),
         ring_bytes: u32::try_from(config.kernel.ring_bytes.0).unwrap_or(1 << 30),
     }
 }

@@ -60,7 +60,10 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
     if let Some(mut user) = probes.take_user() {
         list.push(on(
             "plaintext of TLS",
-            "uprobes at the borders of the TLS libraries that processes have mapped".to_owned(),
+            format!(
+                "uprobes at the borders of the TLS libraries that processes have mapped, by {}",
+                user.way()
+            ),
         ));
         list.push(match SiteCosts::measure(&mut user) {
             Ok(costs) => on("cost of such a probe", costs.to_string()),

@@ -21,7 +21,7 @@ use super::{
     kernel_btf::{BtfError, KernelBtf},
     offsets::{FIELDS, Need},
     ring::Ring,
-    user::UserProbes,
+    user::{UserProbes, Way},
 };
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weft-probes"));
@@ -39,6 +39,8 @@ pub(crate) enum Door {
 pub(crate) struct Options {
     /// Tries only this door.
     pub(crate) door: Option<Door>,
+    /// Tries only this way for probes in user programs.
+    pub(crate) way: Option<Way>,
     /// Size of the ring buffer, bytes; a power of two.
     pub(crate) ring_bytes: u32,
 }
@@ -67,6 +69,8 @@ pub(crate) struct Probes {
     limits: Vec<String>,
     /// `None`: off on this kernel.
     user: Option<UserProbes>,
+    /// Of the programs for user code, which leave with it.
+    user_verified: Vec<(String, u32)>,
     /// `None`: nothing is written.
     pub(super) injection: Option<Injection>,
     pub(super) has_loop: bool,
@@ -146,7 +150,8 @@ impl Probes {
         for name in LIFECYCLE {
             tracepoint(&mut ebpf, name, &btf)?;
         }
-        let user = match UserProbes::load(&mut ebpf) {
+        let way = options.way.unwrap_or_else(Way::best);
+        let user = match UserProbes::load(&mut ebpf, OBJECT, way) {
             Ok(user) => Some(user),
             Err(error) => {
                 let error = program_error("tls", &error);
@@ -180,6 +185,7 @@ impl Probes {
             counters: take(&mut ebpf, "COUNTERS")?,
             door,
             limits,
+            user_verified: user.as_ref().map_or_else(Vec::new, UserProbes::verified),
             user,
             injection: None,
             has_loop: has_loop != 0,
@@ -230,6 +236,7 @@ impl Probes {
                     program.info().ok()?.verified_instruction_count()?,
                 ))
             })
+            .chain(self.user_verified.iter().cloned())
             .collect();
         rows.sort();
         rows

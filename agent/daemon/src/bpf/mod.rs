@@ -18,4 +18,4 @@ pub(crate) use inject::Writing;
 pub(crate) use load::{Door, Error, Options, Probes};
 pub(crate) use mapping::map_file;
 pub(crate) use sites::SiteCosts;
-pub(crate) use user::{Attached, Hook, Place, UserProbes};
+pub(crate) use user::{Attached, Hook, Place, UserProbes, Way};

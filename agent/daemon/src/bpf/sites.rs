@@ -101,3 +101,58 @@ fn offset_in_file(address: u64) -> io::Result<u64> {
         })
         .ok_or_else(|| io::Error::other("weft's own code is not in its own map"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Attached, Options, Probes, Way},
+        *,
+    };
+
+    global_asm!(
+        ".text",
+        ".balign 64",
+        "weft_site_row: .rept 170",
+        "nop",
+        ".endr",
+        "ret"
+    );
+
+    unsafe extern "C" {
+        fn weft_site_row();
+    }
+
+    /// `cargo test --package weft probes_come_and_go -- --ignored --nocapture`, as root.
+    #[test]
+    #[ignore = "needs root; half a minute for the figures, which it prints"]
+    fn probes_come_and_go() {
+        const COUNTS: [u64; 3] = [1, 50, 170];
+        let first = offset_in_file(weft_site_row as unsafe extern "C" fn() as usize as u64).unwrap();
+        let file = fs::File::open("/proc/self/exe").unwrap();
+        let ms = |begun: Instant| begun.elapsed().as_secs_f64() * 1e3;
+        for way in [Way::PerfEvents, Way::Multi] {
+            let options = Options {
+                door: None,
+                way: Some(way),
+                ring_bytes: 1 << 20,
+            };
+            let mut user = Probes::load(options).unwrap().take_user().unwrap();
+            for count in COUNTS {
+                let place = |number| Place {
+                    hook: Hook::Enter,
+                    offset: first + number,
+                    site: Site::from_cookie(0),
+                };
+                let places: Vec<_> = (0..count).map(place).collect();
+                let begun = Instant::now();
+                let attached = user.attach(&file, &places).unwrap();
+                let attach = ms(begun);
+                // SAFETY: a row of instructions that do nothing, and a return.
+                unsafe { weft_site_row() };
+                let begun = Instant::now();
+                Attached::take_out([attached]);
+                println!("{way}: {count} probes in {attach:.0} ms, out in {:.0} ms", ms(begun));
+            }
+        }
+    }
+}

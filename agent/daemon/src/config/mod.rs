@@ -259,6 +259,8 @@ pub(crate) struct Kernel {
     pub(crate) ring_bytes: ByteSize,
     /// For tests: take this way into the kernel, not the best.
     pub(crate) door: Option<DoorChoice>,
+    /// For tests: attach probes in user programs like this, not by the best way.
+    pub(crate) uprobes: Option<UprobeChoice>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -266,6 +268,13 @@ pub(crate) struct Kernel {
 pub(crate) enum DoorChoice {
     Tracepoints,
     Functions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UprobeChoice {
+    Multi,
+    PerfEvents,
 }
 
 // === impl Config ===
@@ -409,6 +418,7 @@ impl Default for Kernel {
         Self {
             ring_bytes: ByteSize(8 << 20),
             door: None,
+            uprobes: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! may take longer, and neither may keep records waiting.
 
 mod files;
+mod going;
 mod places;
 mod trials;
 
@@ -28,6 +29,7 @@ use crate::{
     telemetry::{Counter, Gauge, Registry},
 };
 
+use going::Going;
 use places::{loader, name, places};
 
 pub(crate) use files::{Identity, inspect, mapped};
@@ -87,6 +89,7 @@ struct Watcher {
     /// Looks to come.
     due: Vec<(Instant, u32)>,
     trials: Trials,
+    going: Going,
     figures: Figures,
 }
 
@@ -172,6 +175,7 @@ impl Watch {
                     processes: HashMap::new(),
                     due: Vec::new(),
                     trials,
+                    going: Going::default(),
                     figures,
                 };
                 watcher.look_at_new();
@@ -294,13 +298,14 @@ impl Watcher {
         self.processes.insert(child, process);
     }
 
-    /// Takes all probes out. For each the kernel waits until calls under way have passed it, tens of
-    /// milliseconds on some versions, under a lock of its own: threads would not help.
+    /// Takes all probes out.
     fn detach(self) {
-        let watched = self.files.values().flat_map(|file| &file.watched);
-        let probes: usize = watched.map(|it| it.probes.len()).sum();
+        let watched = self.files.into_values().flat_map(|file| file.watched);
+        let attached: Vec<_> = watched.map(|it| it.probes).collect();
+        let probes: usize = attached.iter().map(Attached::len).sum();
         let begun = Instant::now();
-        drop(self);
+        Attached::take_out(attached);
+        self.going.wait();
         if probes > 0 {
             let took = begun.elapsed().as_secs_f64() * 1e3;
             log::info!("{probes} probes in libraries were taken out in {took:.0} ms");
@@ -354,6 +359,7 @@ impl Watcher {
                 Entry::Vacant(new) => match file.open() {
                     Err(_gone) => continue,
                     Ok(open) => {
+                        self.going.wait_for(file.identity);
                         let (watched, runtime) =
                             watch(&mut self.probes, &file.path, &open, &self.figures);
                         new.insert(File {
@@ -402,7 +408,10 @@ impl Watcher {
                 Some(Trial::Failed) => {
                     log::warn!("{path}: a library found by its code: {}", Trial::Failed);
                     self.figures.disproved.add(1);
-                    file.watched.retain(|it| it.library != Some(library));
+                    let disproved = |it: &mut Watched| it.library == Some(library);
+                    let probes = file.watched.extract_if(.., disproved);
+                    let probes = probes.map(|it| it.probes).collect();
+                    self.going.let_go(*identity, probes);
                 }
                 Some(end) => log::info!("{path}: a library found by its code: {end}"),
                 None => {}
@@ -438,14 +447,11 @@ impl Watcher {
         }
         // A forked child goes on with its parent's files, and was not looked at.
         self.look_at_new();
-        let trials = &self.trials;
-        self.files.retain(|identity, file| {
-            let keep = !unused(file);
-            if !keep {
-                trials.forget(*identity);
-            }
-            keep
-        });
+        for (identity, file) in self.files.extract_if(|_, file| unused(file)) {
+            self.trials.forget(identity);
+            let probes = file.watched.into_iter().map(|it| it.probes).collect();
+            self.going.let_go(identity, probes);
+        }
         self.count();
     }
 
