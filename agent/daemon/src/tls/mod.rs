@@ -13,7 +13,11 @@ use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -61,7 +65,12 @@ pub(crate) enum News {
 }
 
 /// The sending end, for the pipeline. The watcher ends when it is dropped.
-pub(crate) struct Watch(Option<Sender<News>>);
+pub(crate) struct Watch(Option<Told>);
+
+struct Told {
+    tell: Sender<News>,
+    over: Arc<AtomicBool>,
+}
 
 /// The watcher's thread.
 pub(crate) struct Detaching(Option<JoinHandle<()>>);
@@ -90,6 +99,8 @@ struct Watcher {
     due: Vec<(Instant, u32)>,
     trials: Trials,
     going: Going,
+    /// Nobody is to be looked at any more.
+    over: Arc<AtomicBool>,
     figures: Figures,
 }
 
@@ -165,6 +176,11 @@ impl Watch {
         };
         let (tell, news) = channel();
         let (looked, first_look) = channel();
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Told {
+            tell,
+            over: Arc::clone(&over),
+        };
         let thread = thread::Builder::new()
             .name("weft-tls".to_owned())
             .spawn(move || {
@@ -176,6 +192,7 @@ impl Watch {
                     due: Vec::new(),
                     trials,
                     going: Going::default(),
+                    over,
                     figures,
                 };
                 watcher.look_at_new();
@@ -186,14 +203,20 @@ impl Watch {
         if first_look.recv_timeout(FIRST_LOOK) == Err(RecvTimeoutError::Timeout) {
             log::info!("still looking for TLS libraries in the programs that run");
         }
-        Ok((Self(Some(tell)), Detaching(Some(thread))))
+        Ok((Self(Some(told)), Detaching(Some(thread))))
     }
 
     pub(crate) fn tell(&self, news: News) {
-        if let Some(tell) = &self.0 {
+        if let Some(told) = &self.0 {
             // The watcher ends only with the agent.
-            let _ended = tell.send(news);
+            let _ended = told.tell.send(news);
         }
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -352,6 +375,10 @@ impl Watcher {
         for file in mapped {
             if process.files.contains(&file.identity) {
                 continue;
+            }
+            // A look into a large file takes a while.
+            if self.over.load(Ordering::Relaxed) {
+                return;
             }
             let known = match self.files.entry(file.identity) {
                 Entry::Occupied(known) => known.into_mut(),

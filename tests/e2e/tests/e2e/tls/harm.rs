@@ -1,22 +1,25 @@
 //! What programs can tell of probes in their libraries: nothing.
 
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use weft_e2e::on_scene;
-use weft_workloads::programs::{Nginx, curl, wrk};
+use weft_workloads::programs::{Load, Nginx, Tls, curl, wrk};
 use weft_workloads::{Group, Running};
 
 use super::https;
+
+/// From the signal to the end. Probes that are taken out one by one need it for twenty, on some kernels.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 #[test]
 fn attached_and_detached_under_full_load() -> Result<()> {
     const BYTES: usize = 4 << 20;
     const ROUNDS: usize = 6;
     const READERS: usize = 3;
-    const DETACHED_WITHIN: Duration = Duration::from_secs(10);
     on_scene(&[Group::Web, Group::Load], |scene| {
         let body: Vec<u8> = (0..BYTES as u32 / 4).flat_map(u32::to_le_bytes).collect();
         let server = scene
@@ -24,7 +27,7 @@ fn attached_and_detached_under_full_load() -> Result<()> {
             .spawn(&Nginx::new().tls()?.file("large", body.clone()))?;
         let load = wrk(&scene.workloads)
             .args(["-t1", "-c16", "-d60s", &https(&server)])
-            .stdout(std::process::Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()?;
         let over = AtomicBool::new(false);
         let read = || -> Result<usize> {
@@ -52,7 +55,7 @@ fn attached_and_detached_under_full_load() -> Result<()> {
                         continue;
                     }
                     weft.signal(Signal::TERM)?;
-                    weft.wait(DETACHED_WITHIN)?;
+                    weft.wait(ENDS_WITHIN)?;
                     said = weft.errors();
                 }
                 Ok(said)
@@ -82,6 +85,63 @@ fn attached_and_detached_under_full_load() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// The probes of many libraries, all of them in use, do not keep weft from ending.
+#[test]
+fn many_libraries_are_let_go_at_once() -> Result<()> {
+    const KINDS: [Tls; 5] = [
+        Tls::PythonThreads,
+        Tls::Node,
+        Tls::Node14,
+        Tls::Bun,
+        Tls::Go,
+    ];
+    const FOR_EVER: Load = Load {
+        connections: 4,
+        requests: 1 << 30,
+    };
+    /// One by one, these would take three times as long as there is.
+    const PROBES: u64 = 50;
+    let groups = KINDS.iter().flat_map(|kind| kind.groups()).copied();
+    on_scene(&groups.collect::<Vec<_>>(), |scene| {
+        let mut running = Vec::new();
+        for kind in KINDS {
+            let server = scene.workloads.spawn(&kind)?;
+            let mut client = kind
+                .client(&scene.workloads, server.listen(), &scene.tag, FOR_EVER)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            let mut output = client.stdout.take().context("no output")?;
+            weft_e2e::raw::read_until(&mut output, "\n")?;
+            drop(client.stdin.take());
+            running.push((Ended(client), output, server));
+        }
+        let mut weft = scene.weft()?.start()?;
+        weft.signal(Signal::TERM)?;
+        weft.wait(ENDS_WITHIN)?;
+        let said = weft.errors();
+        let (before, _) = said
+            .split_once(" probes in libraries were taken out in ")
+            .with_context(|| said.clone())?;
+        let probes: u64 = before.rsplit(' ').next().unwrap_or_default().parse()?;
+        ensure!(probes >= PROBES, "{said}");
+        for (Ended(client), _, _) in &mut running {
+            ensure!(client.try_wait()?.is_none(), "a client has ended");
+        }
+        Ok(())
+    })
+}
+
+/// Killed when dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// A handler for the very signal that a breakpoint raises where no probe stands.
