@@ -127,7 +127,8 @@ mod tests {
     #[ignore = "needs root; half a minute for the figures, which it prints"]
     fn probes_come_and_go() {
         const COUNTS: [u64; 3] = [1, 50, 170];
-        let first = offset_in_file(weft_site_row as unsafe extern "C" fn() as usize as u64).unwrap();
+        let first =
+            offset_in_file(weft_site_row as unsafe extern "C" fn() as usize as u64).unwrap();
         let file = fs::File::open("/proc/self/exe").unwrap();
         let ms = |begun: Instant| begun.elapsed().as_secs_f64() * 1e3;
         for way in [Way::PerfEvents, Way::Multi] {
@@ -151,7 +152,10 @@ mod tests {
                 unsafe { weft_site_row() };
                 let begun = Instant::now();
                 Attached::take_out([attached]);
-                println!("{way}: {count} probes in {attach:.0} ms, out in {:.0} ms", ms(begun));
+                println!(
+                    "{way}: {count} probes in {attach:.0} ms, out in {:.0} ms",
+                    ms(begun)
+                );
             }
         }
     }

@@ -252,9 +252,7 @@ impl UserProbes {
     pub(crate) fn attach(&mut self, file: &File, places: &[Place]) -> io::Result<Attached> {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let links = match &mut self.programs {
-            Programs::Multi { programs, .. } => {
-                Links::Multi(by_program(programs, path, places)?)
-            }
+            Programs::Multi { programs, .. } => Links::Multi(by_program(programs, path, places)?),
             Programs::PerfEvents(programs) => {
                 let links = places.iter().map(|place| by_event(programs, &path, place));
                 Links::PerfEvents(links.collect::<Result<_, _>>().map_err(io::Error::other)?)

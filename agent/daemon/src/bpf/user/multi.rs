@@ -232,7 +232,9 @@ fn link(
 
 /// Of the object's types: that of any program which is loaded.
 fn type_information(ebpf: &Ebpf) -> Result<OwnedFd, ProgramError> {
-    let loaded = ebpf.programs().filter_map(|(_, program)| program.info().ok());
+    let loaded = ebpf
+        .programs()
+        .filter_map(|(_, program)| program.info().ok());
     let id = loaded.into_iter().find_map(|info| info.btf_id());
     // SAFETY: plain integers, for which all-zero bytes are valid.
     let mut attr: bpf_attr = unsafe { zeroed() };
@@ -268,8 +270,7 @@ fn descriptor(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
 
 fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<c_long> {
     // SAFETY: what the attributes point to is borrowed by the callers until this returns.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<bpf_attr>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size_of::<bpf_attr>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
