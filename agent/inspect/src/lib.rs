@@ -11,6 +11,7 @@ mod elf;
 mod fuzz;
 mod gnutls;
 mod go;
+mod jvm;
 mod library;
 mod named;
 mod openssl;
@@ -26,6 +27,7 @@ pub use fuzz::fuzz_inspect;
 #[cfg(any(test, feature = "fuzz"))]
 pub use go::fuzz_go;
 pub use go::{Goroutines, Program};
+pub use jvm::Jvm;
 pub use library::{
     Arguments, Class, Direction, Finding, Function, Inspection, Library, Outcome, Part, Problem,
     Register, Return, Site, Stack,
@@ -57,6 +59,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
         name == MAPPED.as_bytes()
             || proxy::wants(name)
             || cpython::wants(name)
+            || jvm::wants(name)
             || FINDERS.iter().any(|finder| (finder.wants)(name))
     });
     let go::Found {
@@ -74,6 +77,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
         goroutines,
         proxy: proxy::find(&symbols),
         python: cpython::find(&image, &symbols),
+        jvm: jvm::find(&image, &symbols),
         libraries: FINDERS
             .iter()
             .flat_map(|finder| (finder.find)(&image, &symbols))

@@ -1,6 +1,6 @@
 //! What is found in a file.
 
-use crate::{Proxy, Python, go};
+use crate::{Jvm, Proxy, Python, go};
 
 /// What one ELF file contains of TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Inspection {
     pub proxy: Option<Proxy>,
     /// What it has of CPython, or why that is of no use.
     pub python: Option<Result<Python, &'static str>>,
+    /// What it tells of a JVM's threads, or why that is of no use.
+    pub jvm: Option<Result<Jvm, &'static str>>,
     /// More than one where a program has several linked in.
     pub libraries: Vec<Library>,
     /// Of a dynamic loader: offset in the file of the function that it calls when it has mapped

@@ -129,7 +129,7 @@ impl DataFlags {
     pub const HANDED: u16 = 256;
     /// The process is an event-loop proxy: it sends what it has read, and nothing else.
     pub const FORWARDS: u16 = 512;
-    /// `task` is a context of CPython's, or a greenlet.
+    /// `task` is a context of CPython's, a greenlet, or a virtual thread.
     pub const CONTEXT: u16 = 1024;
     /// With `HANDED`: more than one task had given something to the one that made the call.
     pub const SHARED: u16 = 2048;

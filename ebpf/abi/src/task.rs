@@ -21,6 +21,9 @@ pub struct Runtime {
     pub greenlet_module: u64,
     /// greenlet: where in that storage the pointer to its `ThreadState` stands.
     pub greenlet_offset: u64,
+    /// JVM: addresses at which it keeps the offsets of its fields `Thread._osthread`,
+    /// `OSThread._pthread_id`, `JavaThread._threadObj`, `JavaThread._vthread`.
+    pub jvm_fields: [u64; 4],
 }
 
 /// Bits of [`Runtime::flags`].
@@ -42,6 +45,9 @@ pub enum RuntimeKind {
     Proxy = 2,
     /// CPython: tasks are contexts of `contextvars`, or greenlets, by their address.
     CPython = 3,
+    /// A JVM that has virtual threads: these are the tasks, by their `Thread.threadId()`. Its other threads
+    /// are none.
+    Jvm = 4,
 }
 
 /// A logical task, or an object of the runtime that tasks hand work over with.
@@ -133,6 +139,9 @@ pub const CONNECTION_BIT: u64 = 1 << 62;
 
 /// Set in [`Descent::request`]: a stream.
 pub const STREAM_BIT: u64 = 1 << 63;
+
+/// A task of which nothing can be told, not even that it is none.
+pub const UNKNOWN_TASK: u64 = 1 << 61;
 
 /// Creations between a task and its root at most.
 pub const MAX_DEPTH: u32 = 32;

@@ -64,6 +64,7 @@ pub(crate) struct IoVec {
 
 /// Saved registers on x86-64 (`struct pt_regs`, part of the kernel's ABI), byte offsets.
 mod regs {
+    pub(super) const R15: usize = 0;
     pub(super) const R14: usize = 8;
     pub(super) const RAX: usize = 80;
     pub(super) const RDX: usize = 96;
@@ -220,6 +221,17 @@ pub(crate) fn goroutine_and_stack() -> (u64, u64) {
         let saved = bpf_task_pt_regs(task.cast()) as *const u8;
         let register = |offset: usize| saved.add(offset).cast::<u64>().read_volatile();
         (register(regs::R14), register(regs::RSP))
+    }
+}
+
+/// Where code of HotSpot keeps its `JavaThread`.
+#[inline(always)]
+pub(crate) fn thread_of_jvm() -> u64 {
+    // SAFETY: as in `goroutine`.
+    unsafe {
+        let task = bpf_get_current_task_btf();
+        let saved = bpf_task_pt_regs(task.cast()) as *const u8;
+        saved.add(regs::R15).cast::<u64>().read_volatile()
     }
 }
 

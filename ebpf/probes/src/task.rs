@@ -5,6 +5,7 @@
 
 pub(crate) mod cpython;
 mod go;
+mod jvm;
 
 use aya_ebpf::{
     bindings::BPF_ANY,
@@ -12,7 +13,7 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Counter, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind, MAX_DEPTH, RecordKind,
-    Runtime, RuntimeKind, STREAM_BIT, StreamRecord, Task, TaskKey,
+    Runtime, RuntimeKind, STREAM_BIT, StreamRecord, Task, TaskKey, UNKNOWN_TASK,
 };
 
 use crate::{
@@ -47,14 +48,31 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
         DataFlags::FORWARDS
     } else if kind == RuntimeKind::CPython as u32 {
         cpython::ask(record, runtime, reads)
+    } else if kind == RuntimeKind::Jvm as u32 {
+        ask_virtual_thread(record, runtime, reads)
     } else {
         ask_goroutine(record, runtime, reads)
     }
 }
 
+/// What is no virtual thread is judged as the threads of any program.
+#[inline(never)]
+fn ask_virtual_thread(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
+    let id = jvm::current(runtime);
+    if id == 0 {
+        return 0;
+    }
+    record.task = id;
+    if id == UNKNOWN_TASK {
+        count(Counter::TasksUnknown);
+    } else if reads != Reads::Frames {
+        ask_task(record, id, reads);
+    }
+    DataFlags::CONTEXT
+}
+
 #[inline(never)]
 fn ask_goroutine(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
-    let tgid = record.header.tgid;
     let id = if runtime.kind == RuntimeKind::Go as u32 {
         go::current(runtime)
     } else {
@@ -70,7 +88,14 @@ fn ask_goroutine(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u1
         record.descent.root = go::current_parent(runtime);
         return 0;
     }
-    let key = key(id, tgid);
+    ask_task(record, id, reads)
+}
+
+/// What is known of the task that makes the call.
+#[inline(always)]
+fn ask_task(record: &mut DataRecord, id: u64, reads: Reads) -> u16 {
+    let receives = record.header.direction == Direction::Rx as u8;
+    let key = key(id, record.header.tgid);
     let is_request = reads == Reads::Beginning;
     let Some(task) = TASKS.get_ptr_mut(key) else {
         if receives && is_request {

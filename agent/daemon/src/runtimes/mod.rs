@@ -3,11 +3,12 @@
 
 mod cpython;
 mod go;
+mod jvm;
 
 use std::fmt;
 
 use weft_abi::{Runtime as Facts, RuntimeFlags, RuntimeKind};
-use weft_inspect::{Goroutines, Inspection, Problem, Proxy, Python};
+use weft_inspect::{Goroutines, Inspection, Jvm, Problem, Proxy, Python};
 
 use crate::bpf::Place;
 
@@ -20,6 +21,7 @@ pub(crate) enum Runtime {
     },
     Proxy(Proxy),
     Python(Result<Python, &'static str>),
+    Jvm(Result<Jvm, &'static str>),
 }
 
 impl Runtime {
@@ -29,6 +31,9 @@ impl Runtime {
         }
         if let Some(python) = &inspection.python {
             return Some(Self::Python(python.clone()));
+        }
+        if let Some(jvm) = &inspection.jvm {
+            return Some(Self::Jvm(jvm.clone()));
         }
         let goroutines = inspection.goroutines.clone()?;
         let version = inspection.go.as_ref().map(|go| go.version.clone());
@@ -44,7 +49,7 @@ impl Runtime {
             Self::Go { goroutines, .. } => {
                 goroutines.iter().flat_map(|it| go::places(it)).collect()
             }
-            Self::Proxy(_) => Vec::new(),
+            Self::Proxy(_) | Self::Jvm(_) => Vec::new(),
             Self::Python(python) => python.iter().flat_map(cpython::places).collect(),
         }
     }
@@ -55,6 +60,7 @@ impl Runtime {
             // The other tasks of a process cannot be told without it, either.
             Self::Python(_) => Some(Self::Python(Err("the kernel lets no probes into it"))),
             Self::Go { .. } | Self::Proxy(_) => None,
+            Self::Jvm(_) => Some(self),
         }
     }
 
@@ -70,6 +76,7 @@ impl Runtime {
             Self::Proxy(_) => facts.kind = RuntimeKind::Proxy as u32,
             Self::Python(Ok(python)) => cpython::add_to(facts, python, code),
             Self::Python(Err(_)) => facts.flags |= RuntimeFlags::OFF,
+            Self::Jvm(jvm) => jvm::add_to(facts, jvm.as_ref().ok(), code),
         }
     }
 
@@ -79,7 +86,7 @@ impl Runtime {
             Self::Go { goroutines, .. } => goroutines
                 .as_ref()
                 .map_or(&[], |goroutines| &goroutines.problems),
-            Self::Proxy(_) | Self::Python(_) => &[],
+            Self::Proxy(_) | Self::Python(_) | Self::Jvm(_) => &[],
         }
     }
 }
@@ -89,6 +96,11 @@ impl fmt::Display for Runtime {
         match self {
             Self::Python(Ok(python)) => cpython::Told(python).fmt(f),
             Self::Python(Err(why)) => write!(f, "tasks of Python: off: {why}"),
+            Self::Jvm(Ok(jvm)) => jvm::Told(jvm).fmt(f),
+            Self::Jvm(Err(why)) => write!(
+                f,
+                "threads of Java: virtual ones are not told apart, and no calls are linked: {why}"
+            ),
             Self::Proxy(proxy) => {
                 let name = match proxy {
                     Proxy::Nginx => "nginx",

@@ -53,6 +53,7 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             goroutines: _,
             proxy: _,
             python: _,
+            jvm: _,
             libraries: found,
             mapped: _,
         } = inspection;

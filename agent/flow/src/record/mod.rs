@@ -288,8 +288,12 @@ impl<'a> Data<'a> {
     /// The call was made as a blocking worker makes it: known to be on a socket that stands in no epoll
     /// set, or one that received and would have waited (a dispatcher that hands connections to threads
     /// makes them blocking first and takes them out of its set when the thread may have begun). Of a call
-    /// that sends, and of plaintext of TLS, it is not known whether it would have waited.
+    /// that sends, and of plaintext of TLS, it is not known whether it would have waited. A call that a task
+    /// makes lets the task wait, and not the thread.
     pub fn blocking(&self) -> bool {
+        if self.work.is_some() {
+            return false;
+        }
         let known = self.direction == Direction::Rx && self.cookie & SESSION_BIT == 0;
         let waits = known && !self.has(DataFlags::NONBLOCKING);
         self.has(DataFlags::EPOLL_KNOWN) && (!self.has(DataFlags::EPOLL) || waits)

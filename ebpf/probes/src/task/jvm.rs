@@ -1,0 +1,50 @@
+//! Virtual threads of HotSpot, JDK 21 to 25.
+//!
+//! The JVM's code keeps its `JavaThread` in R15, also into the functions of its own libraries that make the
+//! system call; that this one's `OSThread` has the thread pointer (`pthread_t`) of the calling thread proves
+//! it. `_threadObj` and `_vthread` are handles: pointers to pointers to the `java.lang.Thread` of the thread
+//! itself, and of what runs on it. The first fields of that object are `eetop`, which is the address of its
+//! `JavaThread`, and zero in a virtual thread, and `tid`, a number that is not used twice.
+
+use weft_abi::{Runtime, UNKNOWN_TASK};
+
+use crate::caller;
+
+/// `java.lang.Thread.eetop`, behind the object's header.
+const EETOP: u64 = 16;
+
+/// `Thread.threadId()` of the virtual thread that runs; 0: none, but a thread of the system's;
+/// [`UNKNOWN_TASK`]: neither is proved.
+#[inline(always)]
+pub(super) fn current(runtime: &Runtime) -> u64 {
+    let [os_thread, pthread, own, running] = runtime.jvm_fields;
+    let thread = caller::thread_of_jvm();
+    let pthread = field(field(thread, os_thread), pthread);
+    if pthread == 0 || pthread != caller::thread_pointer() {
+        return UNKNOWN_TASK;
+    }
+    let own = word(field(thread, own));
+    let running = word(field(thread, running));
+    // Also of a garbage collector whose pointers are not addresses.
+    if own == 0 || word(own.wrapping_add(EETOP)) != thread {
+        return UNKNOWN_TASK;
+    }
+    if own == running {
+        return 0;
+    }
+    match caller::read::<[u64; 2]>(running.wrapping_add(EETOP)) {
+        Some([0, id]) if id != 0 && id < UNKNOWN_TASK => id,
+        _ => UNKNOWN_TASK,
+    }
+}
+
+/// A field of an object of the JVM's; `offset`: address at which it keeps the field's offset.
+#[inline(always)]
+fn field(object: u64, offset: u64) -> u64 {
+    word(object.wrapping_add(word(offset)))
+}
+
+#[inline(always)]
+fn word(address: u64) -> u64 {
+    caller::read::<u64>(address).unwrap_or(0)
+}
