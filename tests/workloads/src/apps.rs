@@ -10,7 +10,7 @@ use crate::{Group, Workloads};
 /// Directory of the applications, as programs see it.
 pub const DIR: &str = "/srv/apps";
 
-const FILES: [(&str, &str); 27] = [
+const FILES: &[(&str, &str)] = &[
     ("python/hop.py", include_str!("../apps/python/hop.py")),
     ("node/hop.js", include_str!("../apps/node/hop.js")),
     ("go/hop.go", include_str!("../apps/go/hop.go")),
@@ -54,7 +54,7 @@ const FILES: [(&str, &str); 27] = [
 ];
 
 /// Source, product and command of what is compiled.
-const BUILDS: [(Group, &str, &str, &[&str]); 4] = [
+const BUILDS: &[(Group, &str, &str, &[&str])] = &[
     (
         Group::Go,
         "go/hop.go",
@@ -105,7 +105,7 @@ const BUILDS: [(Group, &str, &str, &[&str]); 4] = [
 
 pub(crate) fn ensure(workloads: &Workloads, groups: &[Group]) -> Result<()> {
     let dir = workloads.root().join(DIR.trim_start_matches('/'));
-    for (name, text) in FILES {
+    for &(name, text) in FILES {
         let path = dir.join(name);
         if fs::read_to_string(&path).is_ok_and(|present| present == text) {
             continue;
@@ -116,7 +116,7 @@ pub(crate) fn ensure(workloads: &Workloads, groups: &[Group]) -> Result<()> {
         }
         fs::write(&path, text)?;
     }
-    for (group, source, product, command) in BUILDS {
+    for &(group, source, product, command) in BUILDS {
         if groups.contains(&group) && is_older(&dir.join(product), &dir.join(source)) {
             build(workloads, source, command)?;
         }
