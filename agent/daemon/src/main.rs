@@ -10,7 +10,11 @@ mod discover;
 mod doctor;
 mod export;
 mod figures;
+mod gate;
+mod kubernetes;
 mod pipeline;
+mod policy;
+mod reload;
 mod run;
 mod runtimes;
 mod telemetry;
@@ -27,6 +31,7 @@ use log::LevelFilter;
 
 use cli::{Cli, Command};
 use config::{Config, Environment};
+use reload::Reload;
 
 const OTHER: u8 = 1;
 const USAGE: u8 = 2;
@@ -39,7 +44,11 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(run) => run.config(&env, log_level).map_or_else(
             |error| Err(Failure::from(error)),
-            |config| trace(&config, run.check),
+            |config| {
+                let read = || run.config(&env, log_level);
+                let reload = Reload::new(run.source.config.as_deref(), &read);
+                trace(&config, run.check, reload)
+            },
         ),
         Command::Doctor(doctor) => examine(&doctor, log_level),
         Command::Why(why) => explain(&why, &env, log_level),
@@ -59,12 +68,12 @@ struct Failure {
     message: String,
 }
 
-fn trace(config: &Config, check: bool) -> Result<(), Failure> {
+fn trace(config: &Config, check: bool, reload: Reload<'_>) -> Result<(), Failure> {
     if check {
         return print(&config.show());
     }
     log_to_stderr(config.log_level);
-    run::run(config)?;
+    run::run(config, reload)?;
     Ok(())
 }
 

@@ -10,14 +10,17 @@ use std::{
     time::Duration,
 };
 
-use weft_abi::{Hint, Verdict, Wake};
+use weft_abi::{Hint, Wake};
 use weft_flow::{ConnectionSummary, Flow, ProcessEvent, record::Record};
 
 use crate::{
     bpf::{self, Probes},
-    discover::{self, OwnAddresses, ProcessFacts, Processes, Rule, Selector},
+    discover::{OwnAddresses, Processes},
     export::{Finished, SpanSink, monotonic_ns},
     figures::Published,
+    gate::Gate,
+    policy::{Change, Heard, Judge, Policy},
+    telemetry::Health,
     tls::{News, Watch},
 };
 
@@ -26,11 +29,16 @@ pub(crate) struct Pipeline {
     pub(crate) probes: Probes,
     pub(crate) flow: Flow,
     pub(crate) processes: Processes,
-    pub(crate) selector: Selector,
+    pub(crate) judge: Judge,
     pub(crate) tls: Watch,
+    pub(crate) gate: Gate,
     pub(crate) sink: SpanSink,
     pub(crate) published: Published,
+    /// `None`: nobody asks.
+    pub(crate) alive: Option<Health>,
     pub(crate) questions: Receiver<Question>,
+    /// Other rules.
+    pub(crate) changes: Receiver<Change>,
     /// Nothing is written into what goes there.
     pub(crate) nearby: Option<OwnAddresses>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -101,6 +109,7 @@ impl Pipeline {
                     break;
                 }
             }
+            self.follow_policy();
             let now = monotonic_ns();
             quiet = if taken < FEW { quiet + 1 } else { 0 };
             match wake {
@@ -119,6 +128,9 @@ impl Pipeline {
             }
             if now.saturating_sub(published_ns) >= PUBLISH_NS {
                 published_ns = now;
+                if let Some(alive) = &self.alive {
+                    alive.moved(now);
+                }
                 self.housekeeping();
             }
         }
@@ -127,6 +139,13 @@ impl Pipeline {
         }
         self.flow.finish(monotonic_ns());
         self.settle();
+        let mut last = Vec::new();
+        let policy = self.judge.policy();
+        self.gate
+            .finish(&mut self.processes, &policy, monotonic_ns(), &mut last);
+        if !last.is_empty() {
+            self.sink.submit(last);
+        }
         self.housekeeping();
         let missed = self.probes.missed();
         if missed > 0 {
@@ -141,42 +160,63 @@ impl Pipeline {
             probes,
             flow,
             processes,
-            selector,
-            tls,
             ..
         } = self;
-        let mut judged = Vec::new();
+        let mut heard = Vec::new();
         let taken = probes.ring.drain(BURST, |bytes| {
             match Record::decode(bytes) {
                 Ok(record) => flow.record(&record),
                 Err(error) => flow.bad_record(&error),
             }
             // At once: a short-lived process is gone before the next look.
-            flow.drain_processes(|event| learn(event, processes, selector, tls, &mut judged));
+            flow.drain_processes(|event| heard.push(learn(event, processes)));
         });
-        for (tgid, verdict) in judged {
-            self.judge(tgid, verdict);
+        for heard in heard {
+            self.judge
+                .hear(heard, &mut self.probes, &self.tls, &mut self.flow);
         }
         taken
     }
 
+    fn follow_policy(&mut self) {
+        let before = self.judge.policy();
+        let changes = self.changes.try_iter();
+        let after = changes.fold(None, |policy: Option<Policy>, change| {
+            Some(policy.as_ref().unwrap_or(&before).with(change))
+        });
+        let Some(policy) = after else {
+            return;
+        };
+        let Self {
+            probes,
+            flow,
+            judge,
+            tls,
+            ..
+        } = self;
+        if let Err(error) = judge.replace(policy, probes, tls, flow) {
+            log::error!("the new policy is not in effect for everybody: {error}");
+        }
+    }
+
     /// Hands on what the records led to.
     fn settle(&mut self) {
-        self.flow.tick(monotonic_ns());
+        let now_ns = monotonic_ns();
+        self.flow.tick(now_ns);
+        let policy = self.judge.policy();
         let Self {
             probes,
             flow,
             processes,
             sink,
+            gate,
             published,
             nearby,
             ..
         } = self;
         let mut finished: Vec<Finished> = Vec::new();
-        flow.drain_spans(|span| {
-            let resource = processes.resource(span.process);
-            finished.push((span, resource));
-        });
+        gate.tick(processes, &policy, now_ns, &mut finished);
+        flow.drain_spans(|span| gate.pass(span, processes, &policy, now_ns, &mut finished));
         if !finished.is_empty() {
             sink.submit(finished);
         }
@@ -202,96 +242,43 @@ impl Pipeline {
             let _gone = answer.send(self.flow.diagnose(tgid));
         }
     }
-
-    fn judge(&mut self, tgid: u32, verdict: Verdict) {
-        let judged = self
-            .probes
-            .judge_process(tgid, verdict)
-            .and_then(|()| self.probes.judge_anew());
-        if let Err(error) = judged {
-            log::warn!("process {tgid} cannot be selected: {error}");
-        }
-    }
 }
 
-/// Puts a process in the table, and judges its program when the selection asks for that.
-fn learn(
-    event: ProcessEvent,
-    processes: &mut Processes,
-    selector: &Selector,
-    tls: &Watch,
-    judged: &mut Vec<(u32, Verdict)>,
-) {
-    let (process, facts, news) = match event {
-        ProcessEvent::Seen(process) => {
-            let facts = processes.seen(process);
-            (process, facts, News::Talks(process.tgid))
-        }
+/// Puts a process in the table.
+fn learn(event: ProcessEvent, processes: &mut Processes) -> Heard {
+    match event {
+        ProcessEvent::Seen(process) => Heard::Began {
+            facts: processes.seen(process),
+            news: News::Talks(process.tgid),
+        },
         ProcessEvent::Tried {
             tgid,
             library,
             shown,
-        } => {
-            let pid = tgid;
-            return tls.tell(News::Tried {
-                pid,
-                library,
-                shown,
-            });
-        }
-        ProcessEvent::Mapped { tgid } => return tls.tell(News::Mapped(tgid)),
-        ProcessEvent::SpeaksTls(process) => return tls.tell(News::Talks(process.tgid)),
-        ProcessEvent::Forked { process, parent } => {
-            // The kernel has handed the parent's verdict on.
-            processes.forked(process, parent);
-            return tls.tell(News::Forked {
-                parent: parent.tgid,
-                child: process.tgid,
-            });
-        }
+        } => Heard::News(News::Tried {
+            pid: tgid,
+            library,
+            shown,
+        }),
+        ProcessEvent::Mapped { tgid } => Heard::News(News::Mapped(tgid)),
+        ProcessEvent::SpeaksTls(process) => Heard::News(News::Talks(process.tgid)),
+        ProcessEvent::Forked { process, parent } => Heard::Forked {
+            parent: parent.tgid,
+            facts: processes.forked(process, parent),
+        },
         ProcessEvent::Execed {
             process,
             previous: _,
             comm,
-        } => {
-            let facts = processes.execed(process, &comm);
-            (process, facts, News::Began(process.tgid))
-        }
+        } => Heard::Began {
+            facts: processes.execed(process, &comm),
+            news: News::Began(process.tgid),
+        },
         ProcessEvent::Exited(process) => {
-            tls.tell(News::Ended(process.tgid));
-            return processes.exited(process);
-        }
-    };
-    if selector.may_trace(&facts) {
-        tls.tell(news);
-    }
-    if let Some(verdict) = verdict(selector, &facts) {
-        judged.push((process.tgid, verdict));
-    }
-}
-
-/// `None`: the kernel's general rule says it already.
-fn verdict(selector: &Selector, facts: &ProcessFacts) -> Option<Verdict> {
-    let decision = selector.judge(facts);
-    match (decision.selected, selector.is_all()) {
-        (true, true) => None,
-        (true, false) => Some(Verdict::Allow),
-        // A program that was selected may have executed one that is not.
-        (false, _) => (decision.rule != Rule::Ports).then_some(Verdict::Deny),
-    }
-}
-
-/// Judges what runs already, before the kernel programs look at anything.
-///
-/// # Errors
-/// The kernel's map took no more.
-pub(crate) fn judge_running(probes: &mut Probes, selector: &Selector) -> Result<(), bpf::Error> {
-    for facts in discover::scan() {
-        if let Some(verdict) = verdict(selector, &facts) {
-            probes.judge_process(facts.pid, verdict)?;
+            processes.exited(process);
+            Heard::Ended(process.tgid)
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

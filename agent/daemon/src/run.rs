@@ -16,7 +16,6 @@ use tokio::{
     sync::Notify,
     time,
 };
-use weft_abi::Verdict;
 use weft_flow::{
     Flow,
     config::{Config as FlowConfig, Gaps, Limits, SelfInstrumented},
@@ -28,10 +27,14 @@ use weft_proto::propagation::Propagator;
 use crate::{
     bpf::{self, Door, Probes, Way},
     config::{Config, DoorChoice, Inject, Instrumented, SamplerName, Sampling, UprobeChoice},
-    discover::{self, OwnAddresses, Processes, Rules, Selector},
+    discover::{self, OwnAddresses, Processes, Rules},
     export::{self, Exports},
     figures::Published,
-    pipeline::{self, Pipeline},
+    gate::Gate,
+    kubernetes::{self, Cluster},
+    pipeline::Pipeline,
+    policy::{Change, Judge, Policy, Selector},
+    reload::Reload,
     telemetry::{self, Registry},
     tls::{Trials, Watch},
     why::AnswerServer,
@@ -45,12 +48,14 @@ pub(crate) enum Error {
     Export(#[from] export::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error("kubernetes: {0}")]
+    Kubernetes(#[from] kubernetes::Error),
     #[error("the pipeline's thread panicked: please report this")]
     Panicked,
 }
 
 /// Traces until a signal, the configured duration, or the end of standard output's reader.
-pub(crate) fn run(config: &Config) -> Result<(), Error> {
+pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
     let registry = Registry::default();
     telemetry::watch_own_process(&registry);
     let mut probes = Probes::load(options(config))?;
@@ -58,7 +63,12 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
     for limit in probes.limits() {
         log::warn!("off: {limit}");
     }
-    let selector = Selector::new(config.selection.clone(), std::process::id());
+    let mut policy = Policy::new(config.selection.clone(), std::process::id());
+    if config.kubernetes.is_enabled() {
+        // Of nobody it is known yet that he has opted in.
+        policy = policy.with_cluster(Arc::new(Cluster::new(config.kubernetes.clone())));
+    }
+    let selector = Selector::new(policy);
     let processes = Processes::new(Rules::of_this_host(config.resource.clone()), &registry);
     let mut flow = Flow::new(flow_config(config), rand::random());
     flow.unix_inodes_at_start(discover::unix_socket_inodes());
@@ -72,6 +82,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
     let published = Published::register(&registry);
     let stop = Arc::new(AtomicBool::new(false));
     let (ask, questions) = mpsc::channel();
+    let (change, changes) = mpsc::channel();
     let trials = Trials::default();
     let figures = match config.metrics.listen {
         Some(address) => {
@@ -95,26 +106,23 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
     if config.sampler.name == SamplerName::TraceIdRatio {
         probes.sample_early(config.sampler.ratio)?;
     }
-    pipeline::judge_running(&mut probes, &selector)?;
-    for cgroup in discover::cgroup_ids(selector.cgroups())? {
-        probes.judge_cgroup(cgroup, Verdict::Allow)?;
-    }
-    let selection = bpf::Selection {
-        all: selector.is_all(),
-        ports: selector.ports().to_vec(),
-    };
-    probes.select(&selection)?;
+    let mut judge = Judge::new(selector.clone());
+    judge.begin(&mut probes)?;
     inject(config, &mut probes);
+    judge.watch(&mut probes)?;
     let (tls, detaching) = Watch::start(probes.take_user(), selector.clone(), &registry, trials)?;
     let pipeline = Pipeline {
         probes,
         flow,
         processes,
-        selector,
+        judge,
         tls,
+        gate: Gate::new(&registry),
         sink: exports.sink(),
         published,
+        alive: figures.as_ref().map(telemetry::Server::health),
         questions,
+        changes,
         nearby: (config.propagation.inject == Inject::Auto).then(OwnAddresses::read),
         stop: Arc::clone(&stop),
     };
@@ -126,12 +134,33 @@ pub(crate) fn run(config: &Config) -> Result<(), Error> {
             ended.notify_one();
             result
         })?;
-    if let Some(figures) = &figures {
-        figures.set_ready(true);
-    }
+    let health = figures.as_ref().map(telemetry::Server::health);
+    let _watches = match config.kubernetes.is_enabled() {
+        true => {
+            let (change, health) = (change.clone(), health.clone());
+            Some(kubernetes::start(&config.kubernetes, &registry, move |cluster| {
+                if let Some(health) = health.as_ref().filter(|_| cluster.is_listed()) {
+                    health.set_ready();
+                }
+                let _ended = change.send(Change::Cluster(cluster));
+            })?)
+        }
+        false => {
+            health.iter().for_each(telemetry::Health::set_ready);
+            None
+        }
+    };
     eprintln!("weft: ready");
 
-    let waited = runtime.block_on(until_over(config, &over));
+    let waited = runtime.block_on(async {
+        tokio::select! {
+            over = until_over(config, &over) => over,
+            changes = reload.follow(|selection| {
+                // The pipeline ends only with the agent.
+                let _ended = change.send(Change::Selection(selection));
+            }) => changes,
+        }
+    });
     stop.store(true, Ordering::Relaxed);
     let result = thread.join().map_err(|_| Error::Panicked)?;
     detaching.wait();

@@ -8,7 +8,7 @@
 //! records_data       = data_taken + data_unknown_connection + data_muted + data_overlap
 //! requests           = spans_emitted + spans_open + requests_without_span
 //!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
-//!                               replaced, not_drained}
+//!                               replaced, deselected, not_drained}
 //! responses          = responses_interim + responses_paired + responses_unpaired
 //! connections_opened = connections_open + connections_closed + connections_evicted
 //!                    + connections_replaced
@@ -106,6 +106,8 @@ counters! {
     dropped_unfinished: "spans_dropped", "unfinished";
     /// With their connection: its close record was lost.
     dropped_replaced: "spans_dropped", "replaced";
+    /// Open when their process was left out of the selection.
+    dropped_deselected: "spans_dropped", "deselected";
     /// `Limits::ready_spans`.
     dropped_not_drained: "spans_dropped", "not_drained";
 

@@ -18,6 +18,7 @@ use crate::processes::ProcessEvent;
 use crate::reading::Pieces;
 use crate::recognise::{Recognised, recognise};
 use crate::record::{Close, Data, Ends, Injected, Open, Origin, Record, RecordError};
+use crate::sample::Sampler;
 use crate::span::{Kind, Outcome, Span};
 use crate::state::State;
 
@@ -43,6 +44,8 @@ pub struct Flow {
 /// After so many places that are no HTTP, a connection is muted.
 const MAX_MALFORMED: u32 = 3;
 const MAX_OWN: usize = 64;
+/// Beyond, those that were told earlier are forgotten: most are gone.
+const MAX_OLD_INODES: usize = 1 << 20;
 
 impl Flow {
     pub fn new(config: Config, seed: u64) -> Self {
@@ -68,6 +71,35 @@ impl Flow {
     pub fn bad_record(&mut self, _error: &RecordError) {
         self.state.counters.records += 1;
         self.state.counters.records_bad += 1;
+    }
+
+    /// As [`Flow::unix_inodes_at_start`], of sockets that were not looked at until now.
+    pub fn unix_inodes_before(&mut self, inodes: impl IntoIterator<Item = u64>) {
+        if self.old_inodes.len() > MAX_OLD_INODES {
+            self.old_inodes.clear();
+        }
+        self.old_inodes.extend(inodes);
+    }
+
+    /// The sampler of a process's requests, by its id; `None`: as configured. Unlike the configured one it is
+    /// for HTTP/1 and HTTP/2 alike.
+    pub fn sample(&mut self, tgid: u32, sampler: Option<Sampler>) {
+        self.state.processes.sample(tgid, sampler);
+    }
+
+    /// A process is not looked at any more: what is open on its connections will not be seen to end.
+    pub fn deselect(&mut self, tgid: u32) {
+        let Self {
+            connections, state, ..
+        } = self;
+        let its = connections
+            .values_mut()
+            .filter(|connection| connection.process.tgid == tgid);
+        for connection in its {
+            connection
+                .exchanges
+                .abandon_all(|counters| &mut counters.dropped_deselected, state);
+        }
     }
 
     pub fn record(&mut self, record: &Record<'_>) {
@@ -216,7 +248,9 @@ impl Flow {
         counters.connections_open += 1;
         let Origin { tgid, time_ns, .. } = open.origin;
         let process = self.state.processes.at(tgid, time_ns, counters);
-        if let Some(mut old) = self.connections.remove(&open.cookie) {
+        let old = self.connections.remove(&open.cookie);
+        let seen_before = old.is_some();
+        if let Some(mut old) = old {
             counters.connections_open -= 1;
             counters.connections_replaced += 1;
             old.exchanges
@@ -230,7 +264,7 @@ impl Flow {
                 if peer != 0 {
                     self.state.unix_peers.insert(peer, sk);
                 }
-                open.inode != 0 && !self.old_inodes.contains(&open.inode)
+                !seen_before && open.inode != 0 && !self.old_inodes.contains(&open.inode)
             }
         };
         let connection = Connection::new(open, process, from_beginning);

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
 
 use crate::counters::Counters;
 use crate::record::{ProcessChange, ProcessChangeKind};
+use crate::sample::Sampler;
 use crate::span::Process;
 use crate::trial::Shown;
 
@@ -44,6 +46,8 @@ pub(crate) struct Processes {
     cap: usize,
     generation: u32,
     exited: VecDeque<(u64, Process)>,
+    /// Of processes that do not follow `Config::sampler`, by tgid.
+    samplers: HashMap<u32, Sampler>,
     events: VecDeque<ProcessEvent>,
 }
 
@@ -81,8 +85,23 @@ impl Processes {
             cap: cap.max(2),
             generation: 0,
             exited: VecDeque::new(),
+            samplers: HashMap::default(),
             events: VecDeque::new(),
         }
+    }
+
+    /// `None`: as configured.
+    pub(crate) fn sample(&mut self, tgid: u32, sampler: Option<Sampler>) {
+        match sampler {
+            Some(sampler) if self.samplers.len() < self.cap || self.samplers.contains_key(&tgid) => {
+                self.samplers.insert(tgid, sampler);
+            }
+            _ => drop(self.samplers.remove(&tgid)),
+        }
+    }
+
+    pub(crate) fn sampler(&self, process: Process) -> Option<&Sampler> {
+        self.samplers.get(&process.tgid)
     }
 
     /// The process a data or open record of this time belongs to.

@@ -49,6 +49,8 @@ pub enum Mode {
 pub enum Verdict {
     Deny = 1,
     Allow = 2,
+    /// Allowed, and nothing is written into what it sends.
+    Unwritten = 3,
 }
 
 /// When a record wakes the agent.

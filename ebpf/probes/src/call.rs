@@ -46,6 +46,8 @@ const ANNOUNCED: u32 = 1;
 const SAMPLED_OUT: u32 = 2;
 /// Third bit: the last receive call brought too little to tell what it begins.
 const SHORT: u32 = 4;
+/// Fourth bit: its process was not selected for a time, in which nothing was counted.
+pub(crate) const LAPSED: u32 = 8;
 
 /// `ret`: what the call returned. `flags`: of a receive call, as the kernel saw them.
 #[inline(always)]

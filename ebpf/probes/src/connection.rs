@@ -11,6 +11,7 @@ use weft_abi::{
 };
 
 use crate::{
+    call::LAPSED,
     emit,
     kernel::{self, copy, load},
     maps::{self, CONNECTIONS, count},
@@ -142,6 +143,9 @@ pub(crate) fn judge(sk: *const c_void, state: &mut Connection, control: &Control
     let own = call.tgid == OWN_TGID.load();
     if !own && !select::selected(control, call.tgid, local_port, remote_port) {
         state.stage = Stage::Unselected as u32;
+        if state.announced != 0 {
+            state.announced |= LAPSED;
+        }
         return;
     }
     if state.stage == 0 || state.stage == Stage::Unselected as u32 {
@@ -151,7 +155,7 @@ pub(crate) fn judge(sk: *const c_void, state: &mut Connection, control: &Control
         state.rx.frame.known = 0;
         state.tx.frame.known = 0;
     }
-    if state.announced == 0 {
+    if state.announced == 0 || state.announced & LAPSED != 0 {
         let fresh = begin(state, call);
         let flags = if fresh { OpenFlags::FRESH } else { 0 } | if own { OpenFlags::OWN } else { 0 };
         if announce(sk, state.cookie, flags, local_port, remote_port, call) {

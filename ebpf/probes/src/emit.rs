@@ -91,13 +91,24 @@ fn class<const N: usize>(piece: &mut Piece) -> bool {
 /// Writes a record of fixed size. False: the ring was full.
 #[inline(always)]
 pub(crate) fn output<T>(record: &T) -> bool {
+    output_and(record, wake())
+}
+
+/// As [`output`], and the agent is woken: a new program is to be judged before its first request.
+#[inline(always)]
+pub(crate) fn output_at_once<T>(record: &T) -> bool {
+    output_and(record, u64::from(BPF_RB_FORCE_WAKEUP))
+}
+
+#[inline(always)]
+fn output_and<T>(record: &T, flags: u64) -> bool {
     // SAFETY: `record` is initialised to its last byte (`repr(C)` without padding).
     let failed = unsafe {
         bpf_ringbuf_output(
             maps::pointer(&RECORDS),
             ptr::from_ref(record).cast_mut().cast(),
             size_of::<T>() as u64,
-            wake(),
+            flags,
         )
     };
     count(if failed == 0 {

@@ -36,7 +36,7 @@ pub(crate) static PROCESSES: HashMap<u32, u32, 65536, NO_PREALLOC> = HashMap::ne
 #[btf_map]
 pub(crate) static CGROUPS: HashMap<u64, u32, 4096, NO_PREALLOC> = HashMap::new();
 
-/// Selected ports, local or remote.
+/// Judged ports, local or remote.
 #[btf_map]
 pub(crate) static PORTS: HashMap<u16, u32, 256, NO_PREALLOC> = HashMap::new();
 

@@ -21,6 +21,13 @@ pub(crate) fn selected(control: &Control, tgid: u32, local_port: u16, remote_por
     unsafe { CGROUPS.get(cgroup) }.copied() == Some(ALLOW)
 }
 
+/// Whether the agent lets nothing be written into what a process sends.
+#[inline(always)]
+pub(crate) fn is_unwritten(tgid: u32) -> bool {
+    // SAFETY: values are plain and read at once.
+    unsafe { PROCESSES.get(tgid) }.copied() == Some(UNWRITTEN)
+}
+
 /// The same where the control group cannot be asked; `None`: it would decide.
 #[inline(always)]
 pub(crate) fn selected_by(
@@ -31,18 +38,19 @@ pub(crate) fn selected_by(
 ) -> Option<bool> {
     // SAFETY: values are plain and read at once.
     match unsafe { PROCESSES.get(tgid) }.copied() {
-        Some(ALLOW) => return Some(true),
+        Some(ALLOW | UNWRITTEN) => return Some(true),
         Some(_) => return Some(false),
         None => {}
     }
     if control.by_port != 0 {
         // SAFETY: as above.
-        let known = unsafe { PORTS.get(local_port).is_some() || PORTS.get(remote_port).is_some() };
-        if known {
-            return Some(true);
+        let verdict = unsafe { PORTS.get(local_port).or_else(|| PORTS.get(remote_port)) }.copied();
+        if let Some(verdict) = verdict {
+            return Some(verdict == ALLOW);
         }
     }
     (control.mode == Mode::All as u32).then_some(true)
 }
 
 const ALLOW: u32 = Verdict::Allow as u32;
+const UNWRITTEN: u32 = Verdict::Unwritten as u32;

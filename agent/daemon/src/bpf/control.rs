@@ -1,5 +1,6 @@
 //! What the agent writes for the kernel programs: the selection, wake-up mode and hints.
 
+use aya::maps::MapError;
 use weft_abi::{Control, Hint, Mode, Verdict, Wake};
 
 use super::{Error, Probes};
@@ -21,49 +22,88 @@ pub(super) struct PodConnectionHint(Hint);
 unsafe impl aya::Pod for PodConnectionHint {}
 
 /// Whose sockets are looked at; takes effect with the next call on each.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selection {
     /// Every process, or only those allowed.
     pub(crate) all: bool,
-    /// Ports, local or remote, whose connections are looked at whatever the process.
-    pub(crate) ports: Vec<u16>,
+    /// Nobody at all.
+    pub(crate) none: bool,
+    /// Ports, local or remote, whose connections are looked at or not, of processes that were not judged.
+    pub(crate) ports: Vec<(u16, Verdict)>,
 }
 
 impl Probes {
     /// Replaces the general selection; judged processes and cgroups stay.
     pub(crate) fn select(&mut self, selection: &Selection) -> Result<(), Error> {
-        for &port in &selection.ports {
-            let put = self.ports.insert(port, Verdict::Allow as u32, 0);
-            put.map_err(|source| Error::Map {
-                map: "PORTS",
-                source,
-            })?;
+        let failed = |source| Error::Map {
+            map: "PORTS",
+            source,
+        };
+        let before: Vec<u16> = self.ports.keys().flatten().collect();
+        for port in before {
+            if selection.ports.iter().all(|(kept, _)| *kept != port) {
+                self.ports.remove(&port).map_err(failed)?;
+            }
         }
-        self.current.mode = if selection.all {
-            Mode::All
-        } else {
-            Mode::Listed
+        for &(port, verdict) in &selection.ports {
+            self.ports
+                .insert(port, verdict as u32, 0)
+                .map_err(failed)?;
+        }
+        self.current.mode = match selection {
+            Selection { none: true, .. } => Mode::None,
+            Selection { all: true, .. } => Mode::All,
+            Selection { .. } => Mode::Listed,
         } as u32;
         self.current.by_port = u32::from(!selection.ports.is_empty());
         self.judge_anew()
     }
 
-    /// Allows or denies one process and what it forks.
-    pub(crate) fn judge_process(&mut self, tgid: u32, verdict: Verdict) -> Result<(), Error> {
-        let put = self.processes.insert(tgid, verdict as u32, 0);
+    /// What the kernel programs know of a process: said by us, or handed on by its parent.
+    pub(crate) fn verdict(&self, tgid: u32) -> Option<Verdict> {
+        match self.processes.get(&tgid, 0) {
+            Ok(verdict) if verdict == Verdict::Allow as u32 => Some(Verdict::Allow),
+            Ok(verdict) if verdict == Verdict::Unwritten as u32 => Some(Verdict::Unwritten),
+            Ok(_) => Some(Verdict::Deny),
+            Err(_absent) => None,
+        }
+    }
+
+    /// Allows or denies one process and what it forks; `None`: the general selection counts.
+    pub(crate) fn judge_process(
+        &mut self,
+        tgid: u32,
+        verdict: Option<Verdict>,
+    ) -> Result<(), Error> {
+        let put = match verdict {
+            Some(verdict) => self.processes.insert(tgid, verdict as u32, 0),
+            None => match self.processes.remove(&tgid) {
+                Err(MapError::KeyNotFound) => Ok(()),
+                removed => removed,
+            },
+        };
         put.map_err(|source| Error::Map {
             map: "PROCESSES",
             source,
         })
     }
 
-    /// Allows or denies a cgroup of the unified hierarchy, by its id (inode number).
-    pub(crate) fn judge_cgroup(&mut self, cgroup: u64, verdict: Verdict) -> Result<(), Error> {
-        let put = self.cgroups.insert(cgroup, verdict as u32, 0);
-        put.map_err(|source| Error::Map {
+    /// Allows these cgroups of the unified hierarchy, by their ids (inode numbers), and no others.
+    pub(crate) fn set_cgroups(&mut self, cgroups: &[u64]) -> Result<(), Error> {
+        let failed = |source| Error::Map {
             map: "CGROUPS",
             source,
-        })
+        };
+        let before: Vec<u64> = self.cgroups.keys().flatten().collect();
+        for cgroup in before.iter().filter(|known| !cgroups.contains(known)) {
+            self.cgroups.remove(cgroup).map_err(failed)?;
+        }
+        for cgroup in cgroups.iter().filter(|id| !before.contains(id)) {
+            self.cgroups
+                .insert(cgroup, Verdict::Allow as u32, 0)
+                .map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Makes every connection judge itself anew at its next call.

@@ -1,7 +1,7 @@
 //! Loads the programs that this kernel can run, and attaches them.
 
 use std::{
-    fmt, io,
+    io,
     os::fd::{AsFd as _, AsRawFd as _},
     process,
 };
@@ -9,7 +9,7 @@ use std::{
 use aya::{
     Btf, BtfError as AyaBtfError, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FExit, ProgramError, ProgramType},
+    programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported},
 };
 use aya_log::EbpfLogger;
@@ -17,6 +17,7 @@ use weft_abi::{Counter, TlsProbes};
 
 use super::{
     control::{PodConnectionHint, PodControl},
+    door::{self, Door, Watching},
     inject::Injection,
     kernel_btf::{BtfError, KernelBtf},
     offsets::{FIELDS, Need},
@@ -26,15 +27,6 @@ use super::{
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weft-probes"));
 
-/// How socket calls are seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
-    /// `tp_btf` on `sock_send_length` and `sock_recv_length` (Linux 6.3).
-    Tracepoints,
-    /// `fexit` on the functions below the socket calls.
-    Functions,
-}
-
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     /// Tries only this door.
@@ -43,15 +35,6 @@ pub(crate) struct Options {
     pub(crate) way: Option<Way>,
     /// Size of the ring buffer, bytes; a power of two.
     pub(crate) ring_bytes: u32,
-}
-
-impl fmt::Display for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tracepoints => "tp_btf sock_send_length, sock_recv_length",
-            Self::Functions => "fexit tcp_sendmsg, unix_stream_sendmsg, sock_recvmsg",
-        })
-    }
 }
 
 /// The attached programs and their maps. Dropping it, or the process's end, detaches all.
@@ -65,6 +48,10 @@ pub(crate) struct Probes {
     pub(super) hints: HashMap<MapData, u64, PodConnectionHint>,
     counters: PerCpuArray<MapData, u64>,
     pub(super) door: Door,
+    /// The door has this function, too.
+    pub(super) sendpage: bool,
+    /// Of the programs that see sockets. Empty: nobody is traced.
+    pub(super) watching: Vec<Watching>,
     /// What is off on this kernel, and why.
     limits: Vec<String>,
     /// `None`: off on this kernel.
@@ -104,18 +91,6 @@ pub(crate) enum Error {
     Poll(#[from] io::Error),
 }
 
-const LIFECYCLE: [&str; 5] = [
-    "inet_sock_set_state",
-    "tcp_destroy_sock",
-    "sched_process_fork",
-    "sched_process_exec",
-    "sched_process_exit",
-];
-const TRACEPOINTS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
-const FUNCTIONS: [&str; 3] = ["tcp_sendmsg", "unix_stream_sendmsg", "sock_recvmsg"];
-/// Gone since Linux 6.5.
-const SENDPAGE: &str = "tcp_sendpage";
-
 impl Probes {
     /// Loads and attaches everything. Nothing is selected yet: see [`Probes::select`].
     ///
@@ -146,10 +121,8 @@ impl Probes {
         // Task storage: only the kernel programs use it.
         loader.allow_unsupported_maps();
         let mut ebpf = loader.load(OBJECT)?;
-        let door = open_door(&mut ebpf, &kernel, &btf, options.door)?;
-        for name in LIFECYCLE {
-            tracepoint(&mut ebpf, name, &btf)?;
-        }
+        let (door, sendpage, watching) = door::open(&mut ebpf, &kernel, &btf, options.door)?;
+        door::watch_processes(&mut ebpf, &btf)?;
         let way = options.way.unwrap_or_else(Way::best);
         let user = match UserProbes::load(&mut ebpf, OBJECT, way) {
             Ok(user) => Some(user),
@@ -184,6 +157,8 @@ impl Probes {
             hints: take(&mut ebpf, "HINTS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             door,
+            sendpage,
+            watching,
             limits,
             user_verified: user.as_ref().map_or_else(Vec::new, UserProbes::verified),
             user,
@@ -281,75 +256,6 @@ fn offsets(
         }
     }
     Ok(found)
-}
-
-fn open_door(
-    ebpf: &mut Ebpf,
-    kernel: &KernelBtf,
-    btf: &Btf,
-    wanted: Option<Door>,
-) -> Result<Door, Error> {
-    let mut reasons = Vec::new();
-    for door in [Door::Tracepoints, Door::Functions] {
-        if wanted.is_some_and(|wanted| wanted != door) {
-            continue;
-        }
-        let opened = match door {
-            Door::Tracepoints => open_tracepoints(ebpf, kernel, btf),
-            Door::Functions => open_functions(ebpf, kernel, btf),
-        };
-        match opened {
-            Ok(()) => return Ok(door),
-            Err(reason) => reasons.push(reason),
-        }
-    }
-    Err(Error::NoDoor(reasons.join("; ")))
-}
-
-fn open_tracepoints(ebpf: &mut Ebpf, kernel: &KernelBtf, btf: &Btf) -> Result<(), String> {
-    if !TRACEPOINTS.iter().all(|name| kernel.has_tracepoint(name)) {
-        return Err("no tracepoint sock_send_length (Linux 6.3)".to_owned());
-    }
-    TRACEPOINTS
-        .iter()
-        .try_for_each(|name| tracepoint(ebpf, name, btf))
-        .map_err(|error| error.to_string())
-}
-
-fn open_functions(ebpf: &mut Ebpf, kernel: &KernelBtf, btf: &Btf) -> Result<(), String> {
-    if let Some(name) = FUNCTIONS.iter().find(|name| !kernel.has_function(name)) {
-        return Err(format!("no function {name} to trace"));
-    }
-    let sendpage = kernel.has_function(SENDPAGE).then_some(SENDPAGE);
-    for name in FUNCTIONS.into_iter().chain(sendpage) {
-        function(ebpf, name, btf).map_err(|error| error.to_string())?;
-    }
-    Ok(())
-}
-
-fn tracepoint(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), Error> {
-    let failed = |error: ProgramError| program_error(name, &error);
-    let program = ebpf.program_mut(name).ok_or_else(|| absent(name))?;
-    let program: &mut BtfTracePoint = program.try_into().map_err(failed)?;
-    program.load(name, btf).map_err(failed)?;
-    program.attach().map_err(failed)?;
-    Ok(())
-}
-
-fn function(ebpf: &mut Ebpf, name: &str, btf: &Btf) -> Result<(), Error> {
-    let failed = |error: ProgramError| program_error(name, &error);
-    let program = ebpf.program_mut(name).ok_or_else(|| absent(name))?;
-    let program: &mut FExit = program.try_into().map_err(failed)?;
-    program.load(name, btf).map_err(failed)?;
-    program.attach().map_err(failed)?;
-    Ok(())
-}
-
-fn absent(name: &str) -> Error {
-    Error::Program {
-        program: name.to_owned(),
-        message: "not in the kernel object".to_owned(),
-    }
 }
 
 /// How the lines begin that the verifier adds to its reason.

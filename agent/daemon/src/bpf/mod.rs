@@ -3,6 +3,7 @@
 
 mod capability;
 mod control;
+mod door;
 mod inject;
 mod kernel_btf;
 mod load;
@@ -15,7 +16,8 @@ mod user;
 pub(crate) use capability::{Capability, State, capabilities, site_costs};
 pub(crate) use control::Selection;
 pub(crate) use inject::Writing;
-pub(crate) use load::{Door, Error, Options, Probes};
+pub(crate) use door::Door;
+pub(crate) use load::{Error, Options, Probes};
 pub(crate) use mapping::map_file;
 pub(crate) use sites::SiteCosts;
 pub(crate) use user::{Attached, Hook, Place, UserProbes, Way};

@@ -51,6 +51,7 @@ impl Config {
             resource,
             sampler,
             propagation,
+            kubernetes,
             ..
         } = self;
         env.read(&["OTEL_EXPORTER_OTLP_ENDPOINT"], Uri::read, |uri| {
@@ -153,6 +154,7 @@ impl Config {
             },
         )?;
         propagation.apply(env)?;
+        kubernetes.apply(env)?;
         sampling(env, sampler)
     }
 }

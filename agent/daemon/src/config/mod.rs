@@ -6,7 +6,9 @@
 
 mod env;
 mod file;
+mod kubernetes;
 mod propagation;
+mod selection;
 mod text;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -18,7 +20,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     env::Environment,
+    kubernetes::Kubernetes,
     propagation::{Inject, Propagation},
+    selection::{Action, Conditions, Selection, Who},
     text::{ByteSize, Text},
 };
 use crate::export::{Pattern, RouteMode};
@@ -52,6 +56,7 @@ pub(crate) struct Config {
     /// Where `weft why` asks a running agent.
     pub(crate) socket: Option<PathBuf>,
     pub(crate) selection: Selection,
+    pub(crate) kubernetes: Kubernetes,
     pub(crate) http: Http,
     pub(crate) propagation: Propagation,
     pub(crate) sampler: Sampling,
@@ -71,25 +76,6 @@ pub(crate) enum Output {
     Console,
     /// One OTLP/JSON object a line on standard output.
     Json,
-}
-
-/// Which processes are traced. Nothing given: every process but weft itself.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Selection {
-    pub(crate) pids: Vec<u32>,
-    /// Local ports of servers.
-    pub(crate) ports: Vec<u16>,
-    /// Of the executable's path, or of its last part when the glob has no `/`.
-    #[serde(with = "text::many")]
-    pub(crate) exes: Vec<GlobMatcher>,
-    /// Control groups of the unified hierarchy, with all below them, as they are at start; relative
-    /// to its mount.
-    pub(crate) cgroups: Vec<PathBuf>,
-    /// Never traced, whatever else says.
-    #[serde(with = "text::many")]
-    pub(crate) exclude_exes: Vec<GlobMatcher>,
-    pub(crate) exclude_pids: Vec<u32>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -343,6 +329,7 @@ impl Default for Config {
             log_level: LevelFilter::Info,
             socket: Some(PathBuf::from("/run/weft.sock")),
             selection: Selection::default(),
+            kubernetes: Kubernetes::default(),
             http: Http::default(),
             propagation: Propagation::default(),
             sampler: Sampling::default(),

@@ -10,11 +10,13 @@ use std::{
 
 use procfs::{ProcError, process::Process};
 
-use super::container::container_id;
+use super::container::Place;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProcessFacts {
     pub(crate) pid: u32,
+    /// The process that executed the program: itself, or the one that it descends from by `fork` alone.
+    pub(crate) began_as: u32,
     /// Clock ticks between boot and the process's start; with the pid it names a process.
     pub(crate) start_ticks: u64,
     /// At most 15 bytes.
@@ -24,7 +26,8 @@ pub(crate) struct ProcessFacts {
     pub(crate) args: Vec<String>,
     pub(crate) cwd: PathBuf,
     pub(crate) uid: Option<u32>,
-    pub(crate) container_id: Option<String>,
+    /// Control group, container and pod.
+    pub(crate) place: Place,
     /// `OTEL_SERVICE_NAME` of its own environment.
     pub(crate) otel_service_name: Option<String>,
     /// `OTEL_RESOURCE_ATTRIBUTES` of its own environment, decoded.
@@ -40,13 +43,14 @@ impl ProcessFacts {
         let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         Ok(Self {
             pid,
+            began_as: pid,
             start_ticks: stat.starttime,
             comm: stat.comm,
             exe: without_deleted(process.exe().unwrap_or_default()),
             args: process.cmdline().unwrap_or_default(),
             cwd: process.cwd().unwrap_or_default(),
             uid: process.uid().ok(),
-            container_id: container_id(&cgroup).map(ToOwned::to_owned),
+            place: Place::read(&cgroup),
             otel_service_name: variable(&environment, "OTEL_SERVICE_NAME"),
             otel_attributes: variable(&environment, "OTEL_RESOURCE_ATTRIBUTES")
                 .map(|text| resource_attributes(&text))
@@ -58,6 +62,7 @@ impl ProcessFacts {
     pub(crate) fn named(pid: u32, comm: &str) -> Self {
         Self {
             pid,
+            began_as: pid,
             comm: comm.to_owned(),
             ..Self::default()
         }

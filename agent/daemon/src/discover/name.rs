@@ -22,6 +22,16 @@ pub(crate) enum NameSource {
     Comm,
 }
 
+impl NameSource {
+    /// Somebody has named it; else it is a guess.
+    pub(super) fn is_said(self) -> bool {
+        matches!(
+            self,
+            Self::OwnVariable | Self::OwnAttributes | Self::Configured
+        )
+    }
+}
+
 pub(crate) fn service_name(
     facts: &ProcessFacts,
     overrides: &ResourceOverrides,

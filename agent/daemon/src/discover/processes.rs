@@ -10,8 +10,10 @@ use weft_flow::span::Process;
 
 use super::{ProcessFacts, Resource, host, name::service_name};
 use crate::{
-    config::ResourceOverrides,
+    config::{Kubernetes, ResourceOverrides},
     export::monotonic_ns,
+    kubernetes::{Pod, describe},
+    policy::Policy,
     telemetry::{Counter, Gauge, Registry},
 };
 
@@ -26,8 +28,17 @@ pub(crate) struct Processes {
 
 struct Entry {
     facts: Arc<ProcessFacts>,
-    /// Made when first asked for: most processes never make a span.
-    resource: Option<Arc<Resource>>,
+    /// Made when first asked for: most processes never make a span; and with the pod that it was made
+    /// with, as it was then.
+    resource: Option<(Described, Option<Arc<Pod>>)>,
+}
+
+/// A resource, and what it lacks.
+#[derive(Clone)]
+pub(crate) struct Described {
+    pub(crate) resource: Arc<Resource>,
+    /// The API server has not told of the pod, or the container, that the process runs in.
+    pub(crate) lacks: Option<&'static str>,
 }
 
 /// What resources are made from beside a process's own facts.
@@ -117,16 +128,42 @@ impl Processes {
         self.figures.known.set(self.entries.len() as u64);
     }
 
-    pub(crate) fn resource(&mut self, process: Process) -> Arc<Resource> {
-        self.seen(process);
+    /// `policy`: knows the cluster.
+    pub(crate) fn resource(&mut self, process: Process, policy: &Policy) -> Described {
+        let facts = self.seen(process);
+        let pod = policy.pod_of(&facts);
         let Some(entry) = self.entries.get_mut(&process) else {
-            return Arc::new(self.rules.host.clone());
+            return Described {
+                resource: Arc::new(self.rules.host.clone()),
+                lacks: None,
+            };
         };
-        let Entry { facts, resource } = entry;
-        let made = resource.get_or_insert_with(|| {
-            Arc::new(build_resource(facts, process.generation, &self.rules))
+        if let Some((made, with)) = &entry.resource
+            && with.as_ref().map(Arc::as_ptr) == pod.map(Arc::as_ptr)
+        {
+            return made.clone();
+        }
+        let around = policy.cluster().map(|cluster| Surroundings {
+            pod: pod.map(AsRef::as_ref),
+            settings: &cluster.settings,
         });
-        Arc::clone(made)
+        let lacks = around.as_ref().and_then(|around| around.lack(&facts));
+        let made = Described {
+            resource: Arc::new(build_resource(
+                &facts,
+                process.generation,
+                &self.rules,
+                around.as_ref(),
+            )),
+            lacks,
+        };
+        entry.resource = Some((made.clone(), pod.cloned()));
+        made
+    }
+
+    /// What is known of a process that a span came from.
+    pub(crate) fn facts(&self, process: Process) -> Option<&ProcessFacts> {
+        Some(&self.entries.get(&process)?.facts)
     }
 
     fn read(&self, pid: u32) -> Option<ProcessFacts> {
@@ -174,15 +211,53 @@ impl Rules {
     }
 }
 
-/// The later of these wins: derived, agent's configuration, the process's own environment.
-pub(crate) fn build_resource(facts: &ProcessFacts, generation: u32, rules: &Rules) -> Resource {
+/// What a cluster adds.
+pub(crate) struct Surroundings<'a> {
+    /// `None`: the process runs in none, or it is not known yet.
+    pod: Option<&'a Pod>,
+    settings: &'a Kubernetes,
+}
+
+impl Surroundings<'_> {
+    /// What is not known of a process that runs in a pod.
+    fn lack(&self, facts: &ProcessFacts) -> Option<&'static str> {
+        let container = facts.place.container.as_ref()?;
+        container.pod_uid.as_ref()?;
+        match self.pod {
+            None => Some("k8s.pod"),
+            Some(pod) => pod.container(&container.id).is_none().then_some("k8s.container"),
+        }
+    }
+}
+
+/// The later of these wins: derived, the pod, agent's configuration, the process's own environment.
+pub(crate) fn build_resource(
+    facts: &ProcessFacts,
+    generation: u32,
+    rules: &Rules,
+    around: Option<&Surroundings<'_>>,
+) -> Resource {
     let mut resource = rules.host.clone();
-    let (name, _) = service_name(facts, &rules.overrides);
-    resource.set("service.name", name);
+    let (name, source) = service_name(facts, &rules.overrides);
+    resource.set("service.name", name.as_str());
     resource.set(
         "service.instance.id",
         instance_id(facts, generation, &rules.boot_id),
     );
+    if let Some(Surroundings { pod, settings }) = around {
+        // weft's own pod has another name for itself.
+        if let Some(node) = &settings.node {
+            resource.set("host.name", node.as_str());
+        }
+        if let Some(pod) = pod {
+            let container = facts.place.container.as_ref();
+            let container = container.and_then(|it| pod.container(&it.id));
+            describe(&mut resource, pod, container, settings);
+        }
+        if source.is_said() {
+            resource.set("service.name", name);
+        }
+    }
     resource.set("process.pid", i64::from(facts.pid));
     if let Some(name) = facts.exe_name() {
         resource.set("process.executable.name", name);
@@ -206,8 +281,11 @@ pub(crate) fn build_resource(facts: &ProcessFacts, generation: u32, rules: &Rule
             super::Value::List(facts.args.clone()),
         );
     }
-    if let Some(id) = &facts.container_id {
-        resource.set("container.id", id.as_str());
+    if let Some(container) = &facts.place.container {
+        resource.set("container.id", container.id.as_str());
+        if let Some(runtime) = container.runtime {
+            resource.set("container.runtime.name", runtime.to_string());
+        }
     }
     for (key, value) in &rules.overrides.attributes {
         resource.set(key.clone(), value.as_str());
@@ -266,6 +344,7 @@ fn fnv1a(bytes: &[u8]) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Selection;
 
     fn process(tgid: u32, generation: u32) -> Process {
         Process { tgid, generation }
@@ -287,12 +366,11 @@ mod tests {
         assert_eq!((child.pid, &child.exe), (u32::MAX, &parent.exe));
         let execed = table.execed(process(u32::MAX, 4), "short");
         assert_eq!(execed.comm, "short");
-        let resource = table.resource(process(u32::MAX, 4));
+        let policy = Policy::new(Selection::default(), 1);
+        let resource = table.resource(process(u32::MAX, 4), &policy).resource;
         assert_eq!(resource.service_name(), "short");
-        assert!(Arc::ptr_eq(
-            &resource,
-            &table.resource(process(u32::MAX, 4))
-        ));
+        let again = table.resource(process(u32::MAX, 4), &policy).resource;
+        assert!(Arc::ptr_eq(&resource, &again));
     }
 
     #[test]
@@ -326,7 +404,7 @@ mod tests {
             ],
             ..ResourceOverrides::default()
         };
-        let resource = build_resource(&facts, 0, &Rules::of_this_host(overrides));
+        let resource = build_resource(&facts, 0, &Rules::of_this_host(overrides), None);
         assert_eq!(resource.text("deployment.environment.name"), Some("test"));
         assert_eq!(resource.text("team"), Some("blue"));
         assert_eq!(resource.service_name(), "cart");

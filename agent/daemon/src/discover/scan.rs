@@ -20,18 +20,24 @@ pub(crate) fn scan() -> Vec<ProcessFacts> {
 /// Inode numbers of the unix sockets of all network namespaces that a process lives in. A
 /// connection on one of them is older than the agent.
 pub(crate) fn unix_socket_inodes() -> HashSet<u64> {
+    let Ok(processes) = all_processes() else {
+        return HashSet::new();
+    };
+    let pids = processes.flatten().map(|process| process.pid.unsigned_abs());
+    unix_socket_inodes_of(&pids.collect::<Vec<_>>())
+}
+
+/// The same of the network namespaces of these processes.
+pub(crate) fn unix_socket_inodes_of(pids: &[u32]) -> HashSet<u64> {
     let mut namespaces = HashSet::new();
     let mut inodes = HashSet::new();
-    let Ok(processes) = all_processes() else {
-        return inodes;
-    };
-    for process in processes.flatten() {
-        let namespace = fs::read_link(format!("/proc/{}/ns/net", process.pid));
+    for pid in pids {
+        let namespace = fs::read_link(format!("/proc/{pid}/ns/net"));
         if !namespace.is_ok_and(|namespace| namespaces.insert(namespace)) {
             continue;
         }
         // Read by hand: a name of any bytes may stand at a line's end.
-        let table = fs::read(format!("/proc/{}/net/unix", process.pid)).unwrap_or_default();
+        let table = fs::read(format!("/proc/{pid}/net/unix")).unwrap_or_default();
         let fields = table.split(|byte| *byte == b'\n').skip(1);
         inodes.extend(fields.filter_map(|line| {
             let text = std::str::from_utf8(line.get(..line.len().min(96))?);

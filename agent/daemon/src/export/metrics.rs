@@ -196,7 +196,7 @@ fn exporter(otlp: &Otlp) -> Result<MetricExporter, Error> {
 fn resource(config: &Config) -> Resource {
     let facts = ProcessFacts::read(std::process::id()).unwrap_or_default();
     let rules = Rules::of_this_host(config.resource.clone());
-    let mut own = build_resource(&facts, 0, &rules);
+    let mut own = build_resource(&facts, 0, &rules, None);
     own.set("service.name", "weft");
     let attributes = own.attributes.into_iter().filter_map(|attribute| {
         let value: opentelemetry::Value = match attribute.value {

@@ -8,4 +8,4 @@ mod server;
 
 pub(crate) use own::watch_own_process;
 pub(crate) use registry::{Counter, FigureKind, Gauge, Registry};
-pub(crate) use server::Server;
+pub(crate) use server::{Health, Server};

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -20,14 +20,26 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{runtime, sync::Notify};
 
 use super::{Registry, prometheus};
+use crate::export::monotonic_ns;
 
 /// Serves until dropped.
 pub(crate) struct Server {
     address: SocketAddr,
-    ready: Arc<AtomicBool>,
+    health: Health,
     stop: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// What `/healthz` and `/readyz` say. Cloning shares it.
+#[derive(Clone, Default)]
+pub(crate) struct Health {
+    ready: Arc<AtomicBool>,
+    /// When the pipeline was round last: milliseconds of `CLOCK_MONOTONIC`; 0: it has not begun.
+    moved_ms: Arc<AtomicU64>,
+}
+
+/// A pipeline that did not come round for so long hangs: it looks at its stop flag many times a second.
+const HANGS_MS: u64 = 30_000;
 
 /// Who does not say what he wants in this time is sent away.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,17 +50,17 @@ impl Server {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
-        let (ready, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let (health, stop) = (Health::default(), Arc::new(Notify::new()));
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (known_ready, stopped) = (Arc::clone(&ready), Arc::clone(&stop));
+        let (known, stopped) = (health.clone(), Arc::clone(&stop));
         let thread = std::thread::Builder::new()
             .name("weft-figures".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        result = serve(listener, registry, known_ready) => {
+                        result = serve(listener, registry, known) => {
                             if let Err(error) = result {
                                 log::error!("/metrics: {error}");
                             }
@@ -59,7 +71,7 @@ impl Server {
             })?;
         Ok(Self {
             address,
-            ready,
+            health,
             stop,
             thread: Some(thread),
         })
@@ -69,9 +81,33 @@ impl Server {
         self.address
     }
 
-    /// What `/readyz` says from now on.
-    pub(crate) fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
+    pub(crate) fn health(&self) -> Health {
+        self.health.clone()
+    }
+}
+
+// === impl Health ===
+
+impl Health {
+    /// Programs are attached, and in Kubernetes the pods of this node are known.
+    pub(crate) fn set_ready(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+    }
+
+    /// The pipeline has come round.
+    pub(crate) fn moved(&self, now_ns: u64) {
+        self.moved_ms.store(now_ns / 1_000_000, Ordering::Relaxed);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// How long the pipeline has not come round, if that is too long, ms.
+    fn hangs(&self) -> Option<u64> {
+        let moved_ms = self.moved_ms.load(Ordering::Relaxed);
+        let silent_ms = (monotonic_ns() / 1_000_000).saturating_sub(moved_ms);
+        (moved_ms > 0 && silent_ms > HANGS_MS).then_some(silent_ms)
     }
 }
 
@@ -87,7 +123,7 @@ impl Drop for Server {
 async fn serve(
     listener: TcpListener,
     registry: Registry,
-    ready: Arc<AtomicBool>,
+    health: Health,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
@@ -104,10 +140,10 @@ async fn serve(
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
-        let (registry, ready) = (registry.clone(), Arc::clone(&ready));
+        let (registry, health) = (registry.clone(), health.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let response = answer(&request, &registry, ready.load(Ordering::Relaxed));
+                let response = answer(&request, &registry, &health);
                 async { Ok::<_, Infallible>(response) }
             });
             let served = http1::Builder::new()
@@ -122,11 +158,21 @@ async fn serve(
     }
 }
 
-fn answer(request: &Request<Incoming>, registry: &Registry, ready: bool) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    registry: &Registry,
+    health: &Health,
+) -> Response<Full<Bytes>> {
     let (status, body) = match request.uri().path() {
         "/metrics" => (StatusCode::OK, prometheus::text(&registry.gather())),
-        "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" if ready => (StatusCode::OK, "ready\n".to_owned()),
+        "/healthz" => match health.hangs() {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(ms) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("the pipeline has not moved for {ms} ms\n"),
+            ),
+        },
+        "/readyz" if health.is_ready() => (StatusCode::OK, "ready\n".to_owned()),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
         _ => (
             StatusCode::NOT_FOUND,
@@ -176,7 +222,11 @@ mod tests {
         );
         assert!(fetch(address, "/healthz").starts_with("HTTP/1.1 200"));
         assert!(fetch(address, "/readyz").starts_with("HTTP/1.1 503"));
-        server.set_ready(true);
+        server.health().set_ready();
+        server.health().moved(1);
+        assert!(fetch(address, "/healthz").starts_with("HTTP/1.1 503"));
+        server.health().moved(monotonic_ns());
+        assert!(fetch(address, "/healthz").starts_with("HTTP/1.1 200"));
         assert!(fetch(address, "/readyz").starts_with("HTTP/1.1 200"));
         assert!(fetch(address, "/").starts_with("HTTP/1.1 404"));
     }

@@ -28,7 +28,8 @@ use weft_inspect::Inspection;
 
 use crate::{
     bpf::{Attached, Place, UserProbes},
-    discover::{self, Selector},
+    discover,
+    policy::Selector,
     runtimes,
     telemetry::{Counter, Gauge, Registry},
 };
@@ -41,7 +42,7 @@ pub(crate) use places::{name as site_name, stack_name};
 pub(crate) use trials::{Trial, Trials, Tried};
 
 /// What the watcher is told of processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// It runs a program that has just begun: what it loads comes one after the other.
     Began(u32),
@@ -57,6 +58,8 @@ pub(crate) enum News {
         shown: Shown,
     },
     Ended(u32),
+    /// They are not traced any more.
+    Dropped(Vec<u32>),
     /// The child runs what its parent does.
     Forked {
         parent: u32,
@@ -259,6 +262,13 @@ impl Watcher {
                     self.ended(pid);
                     self.due.retain(|(_, due)| *due != pid);
                 }
+                Ok(News::Dropped(pids)) => {
+                    for pid in &pids {
+                        self.ended(*pid);
+                    }
+                    self.due.retain(|(_, due)| !pids.contains(due));
+                    self.let_go(now);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -460,6 +470,13 @@ impl Watcher {
                     file.unused_since = Some(Instant::now());
                 }
             }
+        }
+    }
+
+    /// What no process needs any more has not to linger.
+    fn let_go(&mut self, now: Instant) {
+        for file in self.files.values_mut().filter(|file| file.users.is_empty()) {
+            file.unused_since = now.checked_sub(LINGER).or(Some(now));
         }
     }
 

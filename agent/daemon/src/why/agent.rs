@@ -19,8 +19,9 @@ use weft_flow::{
 };
 
 use crate::{
-    discover::{ProcessFacts, Selector},
+    discover::ProcessFacts,
     pipeline::Question,
+    policy::Selector,
     tls::{Trial, Trials, Tried},
 };
 
@@ -235,7 +236,7 @@ mod tests {
     use weft_flow::span::Process;
 
     use super::*;
-    use crate::config::Selection;
+    use crate::{config::Selection, policy::Policy};
 
     #[test]
     fn question_and_answer() {
@@ -243,7 +244,7 @@ mod tests {
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join("weft.sock");
         let (ask_pipeline, questions) = mpsc::channel::<Question>();
-        let selector = Selector::new(Selection::default(), 1);
+        let selector = Selector::new(Policy::new(Selection::default(), 1));
         let start = |selector, ask| AnswerServer::start(&path, selector, ask, Trials::default());
         let server = start(selector.clone(), ask_pipeline.clone()).unwrap();
         assert!(

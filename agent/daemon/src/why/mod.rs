@@ -17,7 +17,9 @@ use self::{
 use crate::{
     bpf::{self, SiteCosts},
     config::Config,
-    discover::{Decision, NameSource, ProcessFacts, Rule, Selector, service_name},
+    discover::{NameSource, ProcessFacts, service_name},
+    kubernetes::PodRule,
+    policy::{Decision, Policy, Rule, Selector},
     run,
     tls::{Trial, Tried},
 };
@@ -53,7 +55,8 @@ pub(crate) fn why(pid: u32, config: &Config) -> Result<String, Error> {
     let costs = costs.then(|| bpf::site_costs(run::options(config)));
     let report = Report {
         service: service_name(&facts, &config.resource),
-        selected: Selector::new(config.selection.clone(), std::process::id()).judge(&facts),
+        selected: Selector::new(Policy::new(config.selection.clone(), std::process::id()))
+            .judge(&facts),
         libraries,
         costs: costs.flatten(),
         sockets: Sockets::of(pid),
@@ -105,8 +108,12 @@ impl Report {
         if !facts.args.is_empty() {
             text.line("command", &facts.args.join(" "));
         }
-        if let Some(id) = &facts.container_id {
-            text.line("container", id);
+        let place = &facts.place;
+        if let Some(container) = &place.container {
+            text.line("container", &container.to_string());
+        }
+        if let Some(unit) = place.unit() {
+            text.line("unit", unit);
         }
         text.line("service", &format!("{name} ({})", source.words()));
     }
@@ -175,9 +182,27 @@ impl Rule {
             Self::ExcludedExe(glob) => format!("selection.exclude_exes has `{glob}`"),
             Self::Pid => "its pid is selected".to_owned(),
             Self::Exe(glob) => format!("the glob `{glob}` selects its executable"),
+            Self::Listed(place, rule) => format!("selection.rules, {place}: {rule}"),
+            Self::Pod(rule) => rule.words(),
+            Self::Default => "no rule is for it: selection.default".to_owned(),
             Self::Ports => "only its connections on the selected ports are traced".to_owned(),
             Self::All => "nothing is selected, so everything is".to_owned(),
             Self::Unlisted => "others are selected: add `--pid` or `--exe`".to_owned(),
+        }
+    }
+}
+
+impl PodRule {
+    fn words(&self) -> String {
+        match self {
+            Self::Annotation { pod } => format!("annotation weft.dev/trace of pod {pod}"),
+            Self::Namespace { namespace } => {
+                format!("label weft.dev/trace of namespace {namespace}")
+            }
+            Self::Default { pod } => format!(
+                "neither pod {pod} nor its namespace has weft.dev/trace: kubernetes.default counts"
+            ),
+            Self::Unknown => "the API server has not told of its pod".to_owned(),
         }
     }
 }

@@ -181,7 +181,10 @@ impl Spans {
     /// Without a parent on this node: the header's, or a new trace.
     pub(super) fn alone(&mut self, key: NodeKey, around: &Around<'_>) -> Context {
         let header = self.nodes.get(key).and_then(|node| node.header.as_ref());
-        let (Sampler::Always(root) | Sampler::ParentBased(root)) = around.config.sampler;
+        let process = self.nodes.get(key).map(|node| node.process);
+        let sampler = process.and_then(|process| around.processes.sampler(process));
+        let sampler = sampler.copied().unwrap_or(around.config.sampler);
+        let (Sampler::Always(root) | Sampler::ParentBased(root)) = sampler;
         let decide = |trace_id| if root.keeps(trace_id) { SAMPLED } else { 0 };
         if let Some(header) = header {
             let context = &header.context;

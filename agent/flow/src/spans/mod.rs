@@ -420,10 +420,11 @@ impl Spans {
         span.trace_flags = context.flags;
         span.trace_state.clone_from(&context.state);
         span.link = context.link;
-        let sampler = match span.exchange.version {
+        let sampler = around.processes.sampler(span.process);
+        let sampler = sampler.unwrap_or(match span.exchange.version {
             Version::Http10 | Version::Http11 => &around.config.sampler,
             Version::Http2 => &around.config.stream_sampler,
-        };
+        });
         let sampled = sampler.keeps(&span.trace_id, context.parent_flags);
         let lingers = node.position.is_some() || node.held;
         let counters = &mut *around.counters;

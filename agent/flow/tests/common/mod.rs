@@ -402,6 +402,7 @@ pub fn check_equations(counters: &Counters) {
         + c.dropped_muted
         + c.dropped_unfinished
         + c.dropped_replaced
+        + c.dropped_deselected
         + c.dropped_not_drained
         + c.requests_without_span;
     assert_eq!(

@@ -82,5 +82,5 @@ fn report(kind: RecordKind, tgid: u32, other: u32, task: *const c_void) {
         other,
         comm: copy(task, &kernel::TASK_COMM, [0; 16]),
     };
-    emit::output(&record);
+    emit::output_at_once(&record);
 }

@@ -279,6 +279,9 @@ fn may_write(control: &InjectControl, tgid: u32, local_port: u16, remote_port: u
     let Some(general) = CONTROL.get(0) else {
         return false;
     };
+    if select::is_unwritten(tgid) {
+        return false;
+    }
     // Who is selected by control group alone is left out.
     general.mode != 0 && select::selected_by(general, tgid, local_port, remote_port) == Some(true)
 }

@@ -38,7 +38,7 @@ pub(super) fn prepare(
         let session = unsafe { &mut *found };
         let other = is_other(session, call, moved);
         if !other && (call.socket == 0 || session.socket == call.socket) {
-            return if judged(session, call, control, key.tgid) {
+            return if judged(session, call, control, key) {
                 found
             } else {
                 ptr::null_mut()
@@ -46,7 +46,7 @@ pub(super) fn prepare(
         }
         if session.socket == 0 && !other {
             bind(session, call.socket, &Before::read(session, call));
-            return if judged(session, call, control, key.tgid) {
+            return if judged(session, call, control, key) {
                 found
             } else {
                 ptr::null_mut()
@@ -143,16 +143,16 @@ pub(super) fn handed_out(session: &mut Session, call: &TlsCall, moved: u32) {
 
 /// Whether the session's process is selected still.
 #[inline(always)]
-fn judged(session: &mut Session, call: &TlsCall, control: &Control, tgid: u32) -> bool {
+fn judged(session: &mut Session, call: &TlsCall, control: &Control, key: &SessionKey) -> bool {
     if session.state.epoch != control.epoch {
         session.state.epoch = control.epoch;
-        if call.socket == 0 && !select::selected(control, tgid, 0, 0) {
-            session.state.stage = Stage::Unselected as u32;
-        } else if session.state.stage == Stage::Unselected as u32 {
-            session.state.stage = Stage::Sniff as u32;
+        if call.socket == 0 && !select::selected(control, key.tgid, 0, 0) {
+            // When it is selected again, it is a session that is older than the selection.
+            let _gone = SESSIONS.remove(*key);
+            return false;
         }
     }
-    session.state.stage != Stage::Unselected as u32
+    true
 }
 
 /// Where plaintext crossed that was seen before the proof, as a [`SecureRecord`] says it.

@@ -18,7 +18,8 @@ use weft_abi::{Destination, InjectControl};
 
 use super::{
     Probes,
-    load::{Door, program_error, take},
+    door::{Door, Watching, attach_tracepoint},
+    load::{Error, program_error, take},
 };
 use crate::discover;
 
@@ -27,6 +28,8 @@ pub(crate) struct Injection {
     control: Array<MapData, PodInjectControl>,
     destinations: HashMap<MapData, PodDestination, u32>,
     workers: HashMap<MapData, u32, u32>,
+    /// Attached while somebody may be traced.
+    followers: Vec<Watching>,
 }
 
 /// How trace contexts are written.
@@ -73,8 +76,9 @@ impl Injection {
         if !has_loop {
             return Err("heads are read with bpf_loop (Linux 5.17)".to_owned());
         }
-        attach(ebpf)?;
+        load(ebpf)?;
         let mut injection = Self {
+            followers: attach(ebpf)?,
             control: take(ebpf, "INJECT").map_err(|error| error.to_string())?,
             destinations: take(ebpf, "DESTINATIONS").map_err(|error| error.to_string())?,
             workers: take(ebpf, "WORKERS").map_err(|error| error.to_string())?,
@@ -127,6 +131,23 @@ impl Probes {
         Ok(())
     }
 
+    /// Attaches the programs that write, after those that see sockets, or takes them out.
+    pub(super) fn follow(&mut self, somebody: bool) -> Result<(), Error> {
+        let Self {
+            injection, ebpf, ..
+        } = self;
+        if let Some(injection) = injection {
+            injection.followers.clear();
+            if somebody {
+                injection.followers = attach(ebpf).map_err(|message| Error::Program {
+                    program: "write_header".to_owned(),
+                    message,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Selected processes' requests get a `traceparent` from now on.
     ///
     /// # Errors
@@ -173,10 +194,7 @@ const FOLLOWERS: [(&str, &str); 2] = [
     ("sent_by_worker", "sock_send_length"),
 ];
 
-fn attach(ebpf: &mut Ebpf) -> Result<(), String> {
-    let root = discover::cgroup_root().map_err(|error| error.to_string())?;
-    let root =
-        File::open(&root).map_err(|error: io::Error| format!("{}: {error}", root.display()))?;
+fn load(ebpf: &mut Ebpf) -> Result<(), String> {
     let failed = |error: ProgramError| program_error("write_header", &error).to_string();
     let sockets = ebpf.map("SOCKETS").ok_or("no map SOCKETS")?;
     let sockets: SockHash<_, u64> = sockets
@@ -194,19 +212,33 @@ fn attach(ebpf: &mut Ebpf) -> Result<(), String> {
     let watcher = ebpf.program_mut("watch_connections").ok_or("no program")?;
     let watcher: &mut SockOps = watcher.try_into().map_err(failed)?;
     watcher.load().map_err(failed)?;
-    // As a link: beside others' programs, and gone with this process.
-    watcher
-        .attach(&root, CgroupAttachMode::Single)
-        .map_err(failed)?;
     let btf = Btf::from_sys_fs().map_err(|error| error.to_string())?;
     for (name, tracepoint) in FOLLOWERS {
         let failed = |error: ProgramError| program_error(name, &error).to_string();
         let follower = ebpf.program_mut(name).ok_or("no program")?;
         let follower: &mut BtfTracePoint = follower.try_into().map_err(failed)?;
         follower.load(tracepoint, &btf).map_err(failed)?;
-        follower.attach().map_err(failed)?;
     }
     Ok(())
+}
+
+fn attach(ebpf: &mut Ebpf) -> Result<Vec<Watching>, String> {
+    let root = discover::cgroup_root().map_err(|error| error.to_string())?;
+    let root =
+        File::open(&root).map_err(|error: io::Error| format!("{}: {error}", root.display()))?;
+    let failed = |error: ProgramError| program_error("watch_connections", &error).to_string();
+    let watcher = ebpf.program_mut("watch_connections").ok_or("no program")?;
+    let watcher: &mut SockOps = watcher.try_into().map_err(failed)?;
+    // As a link: beside others' programs, and gone with this process.
+    let id = watcher
+        .attach(&root, CgroupAttachMode::Single)
+        .map_err(failed)?;
+    let mut attached = vec![Watching::SockOps(watcher.take_link(id).map_err(failed)?)];
+    for (name, _) in FOLLOWERS {
+        let follower = attach_tracepoint(ebpf, name).map_err(|error| error.to_string())?;
+        attached.push(follower);
+    }
+    Ok(attached)
 }
 
 /// What was not attached needs no thought.
