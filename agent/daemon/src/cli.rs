@@ -28,9 +28,11 @@ pub(crate) enum Command {
     /// Tells what this kernel and this host allow, which hook each capability will use, and what
     /// is off and why.
     Doctor(Doctor),
-    /// Tells what weft sees of a process: libraries, hooks, sockets, the reason for blindness and
-    /// the fix.
+    /// Tells what weft sees of a process, of a pod's or of a service's: selected or not and by which rule,
+    /// libraries, hooks, sockets, the reason for blindness and the fix.
     Why(Why),
+    /// Tells whom the running agent traces, by which rule, and what it has seen and sent of them.
+    Status(Status),
 }
 
 #[derive(Args, Debug)]
@@ -98,9 +100,27 @@ pub(crate) struct Why {
     #[command(flatten)]
     pub(crate) source: Source,
 
-    /// The process.
-    pub(crate) pid: u32,
+    /// Process id; name of a pod, or `namespace/name`; or name of a service.
+    #[arg(value_name = "PID|POD|SERVICE")]
+    pub(crate) target: String,
+
+    /// One JSON object for each process.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
+    /// One JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where the agent's file stands in its image.
+const USUAL: &str = "/etc/weft/weft.yaml";
 
 #[derive(Args, Debug)]
 pub(crate) struct Source {
@@ -160,6 +180,15 @@ impl Run {
 }
 
 impl Source {
+    /// As [`Source::config`]; without a file the usual one, so that who asks a running agent finds it.
+    pub(crate) fn of_running(&self, env: &Environment) -> Result<Config, Error> {
+        let usual = Some(PathBuf::from(USUAL)).filter(|file| file.exists());
+        Self {
+            config: self.config.clone().or(usual),
+        }
+        .config(env)
+    }
+
     /// Defaults, file and environment.
     pub(crate) fn config(&self, env: &Environment) -> Result<Config, Error> {
         let mut config = match &self.config {

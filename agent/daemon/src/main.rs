@@ -17,6 +17,7 @@ mod policy;
 mod reload;
 mod run;
 mod runtimes;
+mod status;
 mod telemetry;
 mod tls;
 mod why;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ),
         Command::Doctor(doctor) => examine(&doctor, log_level),
         Command::Why(why) => explain(&why, &env, log_level),
+        Command::Status(status) => tell(&status, &env, log_level),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,8 +104,18 @@ fn explain(
     log_level: Option<LevelFilter>,
 ) -> Result<(), Failure> {
     log_to_stderr(log_level.unwrap_or(LevelFilter::Warn));
-    let config = why.source.config(env)?;
-    print(&why::why(why.pid, &config)?)
+    let config = why.source.of_running(env)?;
+    print(&why::why(&why.target, why.json, &config)?)
+}
+
+fn tell(
+    status: &cli::Status,
+    env: &Environment,
+    log_level: Option<LevelFilter>,
+) -> Result<(), Failure> {
+    log_to_stderr(log_level.unwrap_or(LevelFilter::Warn));
+    let config = status.source.of_running(env)?;
+    print(&why::status(status.json, &config)?)
 }
 
 /// Nobody reading is no failure.

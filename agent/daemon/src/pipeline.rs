@@ -19,7 +19,9 @@ use crate::{
     export::{Finished, SpanSink, monotonic_ns},
     figures::Published,
     gate::Gate,
+    kubernetes::SeenPods,
     policy::{Change, Heard, Judge, Policy},
+    status::{Found, Status, seen_pods},
     telemetry::Health,
     tls::{News, Watch},
 };
@@ -41,13 +43,20 @@ pub(crate) struct Pipeline {
     pub(crate) changes: Receiver<Change>,
     /// Nothing is written into what goes there.
     pub(crate) nearby: Option<OwnAddresses>,
+    pub(crate) pods_seen: SeenPods,
+    pub(crate) pods_seen_ns: u64,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
-/// What `weft why` asks of a running agent.
-pub(crate) struct Question {
-    pub(crate) tgid: u32,
-    pub(crate) answer: Sender<Vec<ConnectionSummary>>,
+/// What `weft why` and `weft status` ask of a running agent.
+pub(crate) enum Question {
+    Process {
+        tgid: u32,
+        answer: Sender<Vec<ConnectionSummary>>,
+    },
+    Status(Sender<Status>),
+    /// Who is meant by a pod's or a service's name.
+    Find(String, Sender<Found>),
 }
 
 /// Longest sleep: timeouts, figures and the stop flag are looked at so often.
@@ -64,6 +73,8 @@ const FEW: usize = 16;
 /// Quiet looks in a row before waking for each record is worth it again.
 const QUIET: u32 = 8;
 const PUBLISH_NS: u64 = 250_000_000;
+/// How often it is looked at what of the pods is seen, where TracePolicies ask for it.
+const PODS_NS: u64 = 2_000_000_000;
 
 /// Counts records over the time of a [`BUSY`] sleep.
 #[derive(Default)]
@@ -210,6 +221,7 @@ impl Pipeline {
             processes,
             sink,
             gate,
+            judge,
             published,
             nearby,
             ..
@@ -218,6 +230,9 @@ impl Pipeline {
         gate.tick(processes, &policy, now_ns, &mut finished);
         flow.drain_spans(|span| gate.pass(span, processes, &policy, now_ns, &mut finished));
         if !finished.is_empty() {
+            for (span, _) in &finished {
+                judge.sent(span.process.tgid);
+            }
             sink.submit(finished);
         }
         flow.drain_workers(|tgid, alone| probes.works_alone(tgid, alone));
@@ -237,10 +252,37 @@ impl Pipeline {
     fn housekeeping(&mut self) {
         self.probes.flush_log();
         self.published.publish(&self.probes, self.flow.counters());
-        while let Ok(Question { tgid, answer }) = self.questions.try_recv() {
-            // Who asked may have gone.
-            let _gone = answer.send(self.flow.diagnose(tgid));
+        while let Ok(question) = self.questions.try_recv() {
+            self.answer(question);
         }
+        let now_ns = monotonic_ns();
+        let policy = self.judge.policy();
+        let asked = policy.cluster().is_some_and(|it| it.policies().next().is_some());
+        if asked && now_ns.saturating_sub(self.pods_seen_ns) >= PODS_NS {
+            self.pods_seen_ns = now_ns;
+            self.pods_seen.set(seen_pods(&self.judge, &self.flow));
+        }
+    }
+
+    /// Who asked may have gone.
+    fn answer(&self, question: Question) {
+        let Self {
+            judge,
+            flow,
+            processes,
+            probes,
+            ..
+        } = self;
+        let _gone = match question {
+            Question::Process { tgid, answer } => answer.send(flow.diagnose(tgid)).is_err(),
+            Question::Status(answer) => {
+                let status = Status::of(judge, flow, processes, probes.is_watching());
+                answer.send(status).is_err()
+            }
+            Question::Find(name, answer) => {
+                answer.send(Found::of(&name, judge, processes)).is_err()
+            }
+        };
     }
 }
 

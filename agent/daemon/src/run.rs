@@ -31,7 +31,7 @@ use crate::{
     export::{self, Exports},
     figures::Published,
     gate::Gate,
-    kubernetes::{self, Cluster},
+    kubernetes::{self, Cluster, SeenPods},
     pipeline::Pipeline,
     policy::{Change, Judge, Policy, Selector},
     reload::Reload,
@@ -84,6 +84,7 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
     let (ask, questions) = mpsc::channel();
     let (change, changes) = mpsc::channel();
     let trials = Trials::default();
+    let pods_seen = SeenPods::default();
     let figures = match config.metrics.listen {
         Some(address) => {
             let server = telemetry::Server::start(address, registry.clone())?;
@@ -124,6 +125,8 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
         questions,
         changes,
         nearby: (config.propagation.inject == Inject::Auto).then(OwnAddresses::read),
+        pods_seen: pods_seen.clone(),
+        pods_seen_ns: 0,
         stop: Arc::clone(&stop),
     };
     let ended = Arc::clone(&over);
@@ -138,7 +141,8 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
     let _watches = match config.kubernetes.is_enabled() {
         true => {
             let (change, health) = (change.clone(), health.clone());
-            Some(kubernetes::start(&config.kubernetes, &registry, move |cluster| {
+            let seen = pods_seen.clone();
+            Some(kubernetes::start(&config.kubernetes, &registry, seen, move |cluster| {
                 if let Some(health) = health.as_ref().filter(|_| cluster.is_listed()) {
                     health.set_ready();
                 }

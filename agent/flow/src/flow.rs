@@ -242,6 +242,13 @@ impl Flow {
             .collect()
     }
 
+    /// What is known of all connections.
+    pub fn diagnose_all(&self, mut each: impl FnMut(ConnectionSummary)) {
+        for connection in self.connections.values() {
+            each(ConnectionSummary::of(connection));
+        }
+    }
+
     fn open(&mut self, open: &Open) {
         let counters = &mut self.state.counters;
         counters.connections_opened += 1;

@@ -56,6 +56,11 @@ impl fmt::Display for Door {
 // === impl Probes ===
 
 impl Probes {
+    /// The programs that see sockets are attached.
+    pub(crate) fn is_watching(&self) -> bool {
+        !self.watching.is_empty()
+    }
+
     /// Attaches the programs that see sockets, or takes them out: where nobody is traced, nobody pays.
     ///
     /// # Errors

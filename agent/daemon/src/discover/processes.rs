@@ -161,6 +161,15 @@ impl Processes {
         made
     }
 
+    /// The resource that spans of a process would have.
+    pub(crate) fn describe(&self, facts: &ProcessFacts, policy: &Policy) -> Resource {
+        let around = policy.cluster().map(|cluster| Surroundings {
+            pod: policy.pod_of(facts).map(AsRef::as_ref),
+            settings: &cluster.settings,
+        });
+        build_resource(facts, 0, &self.rules, around.as_ref())
+    }
+
     /// What is known of a process that a span came from.
     pub(crate) fn facts(&self, process: Process) -> Option<&ProcessFacts> {
         Some(&self.entries.get(&process)?.facts)

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::IpAddr,
     sync::Arc,
 };
 
@@ -83,11 +82,6 @@ impl Cluster {
 
     pub(crate) fn policies(&self) -> impl Iterator<Item = &Arc<TracePolicy>> {
         self.policies.values()
-    }
-
-    /// The pod of this node that has the address.
-    pub(crate) fn at(&self, address: IpAddr) -> Option<&Arc<Pod>> {
-        self.pods().find(|pod| pod.addresses.contains(&address))
     }
 
     /// The annotation wins over the namespace, that over the configuration.

@@ -1,6 +1,6 @@
 //! What is kept of the API server's objects, and the parts of them that are read for it.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::{api::ApiResource, core::Object};
@@ -25,8 +25,6 @@ pub(crate) struct Pod {
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) owner: Option<Owner>,
     pub(crate) containers: Vec<PodContainer>,
-    /// Not of pods that use their node's network.
-    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// Of annotations that are resource attributes.
@@ -105,7 +103,6 @@ pub(super) type PolicyObject = Object<PolicySpec, serde_json::Value>;
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PodSpec {
     node_name: String,
-    host_network: bool,
     containers: Vec<ContainerSpec>,
     init_containers: Vec<ContainerSpec>,
 }
@@ -120,17 +117,9 @@ struct ContainerSpec {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PodStatus {
-    #[serde(rename = "podIPs")]
-    pod_ips: Vec<PodAddress>,
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
     ephemeral_container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct PodAddress {
-    ip: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -176,12 +165,6 @@ impl Pod {
         let owners = owner_references.unwrap_or_default();
         let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
         let status = object.status.unwrap_or_default();
-        let addresses = status.pod_ips.iter().filter_map(|it| it.ip.parse().ok());
-        let addresses = if object.spec.host_network {
-            Vec::new()
-        } else {
-            addresses.collect()
-        };
         Some(Self {
             uid: uid?,
             namespace: namespace.unwrap_or_default(),
@@ -195,7 +178,6 @@ impl Pod {
                 uid: owner.uid,
             }),
             containers: containers(&object.spec, &status),
-            addresses,
             node: object.spec.node_name,
         })
     }
@@ -213,7 +195,6 @@ impl Pod {
 fn containers(spec: &PodSpec, status: &PodStatus) -> Vec<PodContainer> {
     let statuses = || {
         let PodStatus {
-            pod_ips: _,
             container_statuses,
             init_container_statuses,
             ephemeral_container_statuses,

@@ -54,7 +54,6 @@ fn what_is_kept_of_a_pod() {
         },
         "spec": {"containers": [{"name": "app", "image": "web:1"}, {"name": "side", "image": "s"}]},
         "status": {
-            "podIPs": [{"ip": "10.1.2.3"}, {"ip": "fd00::3"}],
             "containerStatuses": [
                 {"name": "app", "image": "docker.io/library/web:1", "containerID": format!("containerd://{id}"), "restartCount": 2, "ready": true},
                 {"name": "side", "image": "s", "restartCount": 0, "state": {"waiting": {}}},
@@ -65,7 +64,6 @@ fn what_is_kept_of_a_pod() {
     assert_eq!(pod.trace, Some(Wish::Trace(Include)));
     assert_eq!(pod.annotations.keys().map(String::as_str).collect::<Vec<_>>(), ["resource.opentelemetry.io/service.name", "team"]);
     assert_eq!(pod.owner.as_ref().map(|owner| owner.name.as_str()), Some("web-1"));
-    assert_eq!(pod.addresses, ["10.1.2.3".parse::<std::net::IpAddr>().unwrap(), "fd00::3".parse().unwrap()]);
     let container = pod.container(&id).unwrap();
     assert_eq!((container.name.as_str(), container.restarts), ("app", 2));
     assert_eq!(pod.container(&"b".repeat(64)), None);
@@ -75,8 +73,6 @@ fn what_is_kept_of_a_pod() {
 fn a_pods_only_container_is_known_before_its_id() {
     let one = pod("u", "shop", &json!({}));
     assert_eq!(one.container("x").map(|it| it.name.as_str()), Some("app"));
-    let host = pod("u", "shop", &json!({"spec": {"hostNetwork": true}, "status": {"podIPs": [{"ip": "10.0.0.1"}]}}));
-    assert!(host.addresses.is_empty());
 }
 
 #[test]
@@ -236,7 +232,7 @@ fn size_of_a_large_cluster() {
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("service-{}-7d4b9c6f5", number % 50), "uid": "o", "controller": true}],
             },
             "spec": {"nodeName": "n1", "containers": [{"name": "app", "image": "registry.test/service:1.2.3", "env": [{"name": "A", "value": "z".repeat(500)}]}, {"name": "side", "image": "side:1"}]},
-            "status": {"podIPs": [{"ip": format!("10.1.{}.{}", number / 250, number % 250)}], "containerStatuses": [
+            "status": {"containerStatuses": [
                 {"name": "app", "image": "i", "containerID": format!("containerd://{number:064x}"), "restartCount": 0},
                 {"name": "side", "image": "i", "containerID": format!("containerd://{:064x}", number + 1_000_000), "restartCount": 0}]},
         }).to_string()

@@ -74,7 +74,7 @@ impl Watches {
         mut self,
         client: Client,
         node: &str,
-        publish: impl Fn(Arc<Cluster>) + Send,
+        publish: impl Fn(Arc<Cluster>),
     ) {
         let all = watcher::Config::default;
         let of_node = all().fields(&format!("spec.nodeName={node}"));

@@ -32,6 +32,8 @@ struct Live {
     traced: bool,
     verdict: Option<Verdict>,
     ratio: Option<f64>,
+    /// Handed to the exporters.
+    spans: u64,
     /// The kernel's map was written for it, maybe after its end.
     told: bool,
 }
@@ -93,6 +95,7 @@ impl Judge {
                 verdict,
                 // Told to the flow when the cluster is known: nothing is at start.
                 ratio: None,
+                spans: 0,
                 told,
             };
             self.live.insert(pid, live);
@@ -120,6 +123,27 @@ impl Judge {
     pub(crate) fn counts(&self) -> (usize, usize) {
         let traced = self.live.values().filter(|live| live.traced);
         (self.live.len(), traced.count())
+    }
+
+    pub(crate) fn decide(&self, facts: &ProcessFacts) -> Decision {
+        self.selector.judge(facts)
+    }
+
+    pub(crate) fn known(&self) -> impl Iterator<Item = &ProcessFacts> {
+        self.live.values().map(|live| &*live.facts)
+    }
+
+    /// With the spans that each has sent.
+    pub(crate) fn traced(&self) -> impl Iterator<Item = (&ProcessFacts, u64)> {
+        let traced = self.live.values().filter(|live| live.traced);
+        traced.map(|live| (&*live.facts, live.spans))
+    }
+
+    /// A span of the process was handed to the exporters.
+    pub(crate) fn sent(&mut self, pid: u32) {
+        if let Some(live) = self.live.get_mut(&pid) {
+            live.spans += 1;
+        }
     }
 
     pub(crate) fn hear(
@@ -259,6 +283,7 @@ impl Judge {
                 traced: decision.may_trace(),
                 verdict,
                 ratio: terms.ratio,
+                spans: 0,
                 told: written || was_told,
             };
             self.live.insert(pid, live);

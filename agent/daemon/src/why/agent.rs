@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use weft_flow::{
     ConnectionSummary, Muted, Protocol, Tls,
     span::{Endpoint, Kind},
@@ -32,6 +32,11 @@ pub(super) struct Answer {
     pub(super) selected: bool,
     pub(super) rule: String,
     pub(super) connections: Vec<Connection>,
+    /// `namespace/name`
+    pub(super) pod: Option<String>,
+    /// Where the agent traces it.
+    pub(super) service: Option<String>,
+    pub(super) spans: Option<u64>,
     /// How libraries stand that were found by their code.
     pub(super) trials: Vec<(Tried, Trial)>,
 }
@@ -49,14 +54,17 @@ pub(super) struct Connection {
     whole: bool,
 }
 
+/// Longer than any name that Kubernetes has.
+const QUESTION_BYTES: u64 = 1024;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Of an answer: some hundred bytes for each connection that the flow may hold of a process.
 const ANSWER_BYTES: u64 = 64 << 20;
 
-pub(super) fn ask(path: &Path, pid: u32) -> io::Result<Answer> {
+/// `question`: a process id, `status`, or `find` and a name.
+pub(super) fn ask<T: DeserializeOwned>(path: &Path, question: &str) -> io::Result<T> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(2 * PATIENCE))?;
-    writeln!(stream, "{pid}")?;
+    writeln!(stream, "{question}")?;
     let mut line = String::new();
     BufReader::new(stream.take(ANSWER_BYTES)).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
@@ -122,27 +130,44 @@ fn answer(
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
-    BufReader::new((&stream).take(16)).read_line(&mut line)?;
-    let tgid: u32 = line.trim().parse().map_err(io::Error::other)?;
-    let (reply, replies) = mpsc::channel();
-    questions
-        .send(Question {
-            tgid,
-            answer: reply,
-        })
-        .map_err(io::Error::other)?;
-    let connections = replies.recv_timeout(PATIENCE).map_err(io::Error::other)?;
+    BufReader::new((&stream).take(QUESTION_BYTES)).read_line(&mut line)?;
+    let line = line.trim();
+    if line == "status" {
+        serde_json::to_writer(&stream, &put(questions, Question::Status)?)?;
+        return stream.write_all(b"\n");
+    }
+    if let Some(name) = line.strip_prefix("find ") {
+        let found = put(questions, |answer| Question::Find(name.to_owned(), answer))?;
+        serde_json::to_writer(&stream, &found)?;
+        return stream.write_all(b"\n");
+    }
+    let tgid: u32 = line.parse().map_err(io::Error::other)?;
+    let connections = put(questions, |answer| Question::Process { tgid, answer })?;
+    let status = put(questions, Question::Status)?;
+    let traced = status.traced.into_iter().find(|it| it.pid == tgid);
     let facts = ProcessFacts::read(tgid).map_err(io::Error::other)?;
     let decision = selector.judge(&facts);
+    let policy = selector.policy();
+    let pod = policy.pod_of(&facts);
     let answer = Answer {
         agent_pid: std::process::id(),
         selected: decision.selected,
         rule: decision.rule.words(),
         connections: connections.iter().map(Connection::of).collect(),
+        pod: pod.map(|pod| format!("{}/{}", pod.namespace, pod.name)),
+        spans: traced.as_ref().map(|it| it.spans),
+        service: traced.map(|it| it.service),
         trials: trials.all(),
     };
     serde_json::to_writer(&stream, &answer)?;
     stream.write_all(b"\n")
+}
+
+/// The pipeline's answer.
+fn put<T>(questions: &Sender<Question>, ask: impl FnOnce(Sender<T>) -> Question) -> io::Result<T> {
+    let (answer, answers) = mpsc::channel();
+    questions.send(ask(answer)).map_err(io::Error::other)?;
+    answers.recv_timeout(PATIENCE).map_err(io::Error::other)
 }
 
 impl Connection {
@@ -236,7 +261,7 @@ mod tests {
     use weft_flow::span::Process;
 
     use super::*;
-    use crate::{config::Selection, policy::Policy};
+    use crate::{config::Selection, policy::Policy, status::Status};
 
     #[test]
     fn question_and_answer() {
@@ -252,11 +277,13 @@ mod tests {
             "there is one already"
         );
         let pipeline = std::thread::spawn(move || {
-            let question = questions.recv().unwrap();
+            let Question::Process { tgid, answer } = questions.recv().unwrap() else {
+                panic!("another question");
+            };
             let summary = ConnectionSummary {
                 cookie: 1,
                 process: Process {
-                    tgid: question.tgid,
+                    tgid,
                     generation: 0,
                 },
                 local: Endpoint::Inet("127.0.0.1:80".parse().unwrap()),
@@ -269,9 +296,21 @@ mod tests {
                 from_beginning: false,
                 last_record_ns: 0,
             };
-            question.answer.send(vec![summary]).unwrap();
+            answer.send(vec![summary]).unwrap();
+            let Question::Status(answer) = questions.recv().unwrap() else {
+                panic!("another question");
+            };
+            let status = Status {
+                agent_pid: 1,
+                version: String::new(),
+                watching: true,
+                processes: 1,
+                kubernetes: None,
+                traced: Vec::new(),
+            };
+            answer.send(status).unwrap();
         });
-        let answer = ask(&path, std::process::id()).unwrap();
+        let answer: Answer = ask(&path, &std::process::id().to_string()).unwrap();
         pipeline.join().unwrap();
         assert!(answer.selected);
         assert_eq!(

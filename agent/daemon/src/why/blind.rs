@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::{
     agent::Connection,
     libraries::{Library, Role},
@@ -9,6 +11,7 @@ use super::{
 };
 use crate::discover::ProcessFacts;
 
+#[derive(Serialize)]
 pub(super) struct BlindSpot {
     what: String,
     fix: &'static str,
@@ -45,15 +48,6 @@ pub(super) fn spots(
         spots.push(BlindSpot {
             what,
             fix: "trace the plain side: behind the proxy that ends TLS",
-        });
-    }
-    if connections
-        .iter()
-        .any(|connection| connection.protocol.contains("HTTP/2"))
-    {
-        spots.push(BlindSpot {
-            what: "HTTP/2 and gRPC are recognised and left alone by this version".to_owned(),
-            fix: "HTTP/1.1 between these services, where they allow it",
         });
     }
     if sockets.udp > 0 {

@@ -1,4 +1,4 @@
-//! `weft why <pid>`: what weft sees of a process, what it cannot see, and what to do about it.
+//! `weft why`: what weft sees of a process, what it cannot see, and what to do about it.
 //! From `/proc`, and from a running agent when there is one.
 
 mod agent;
@@ -8,9 +8,13 @@ mod sockets;
 
 use std::fmt::Write as _;
 
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
 pub(crate) use self::agent::AnswerServer;
 use self::{
     agent::Answer,
+    blind::BlindSpot,
     libraries::{Library, Role},
     sockets::Sockets,
 };
@@ -21,6 +25,7 @@ use crate::{
     kubernetes::PodRule,
     policy::{Decision, Policy, Rule, Selector},
     run,
+    status::{Found, Status},
     tls::{Trial, Tried},
 };
 
@@ -28,6 +33,10 @@ use crate::{
 pub(crate) enum Error {
     #[error("process {pid}: {source}")]
     Process { pid: u32, source: procfs::ProcError },
+    #[error("the running agent cannot be asked ({0}); a process id can be told of without one")]
+    Agent(String),
+    #[error("no process, pod or service on this node is called `{0}`")]
+    Nobody(String),
 }
 
 /// Everything that is told, before it is put into words.
@@ -43,17 +52,62 @@ struct Report {
     agent: Result<Answer, String>,
 }
 
-pub(crate) fn why(pid: u32, config: &Config) -> Result<String, Error> {
-    let facts = ProcessFacts::read(pid).map_err(|source| Error::Process { pid, source })?;
-    let agent = match &config.socket {
-        Some(path) => agent::ask(path, pid).map_err(|error| format!("{}: {error}", path.display())),
-        None => Err("no socket is configured".to_owned()),
+/// `target`: a process id, a pod's name or a service's.
+pub(crate) fn why(target: &str, json: bool, config: &Config) -> Result<String, Error> {
+    let pids = match target.parse() {
+        Ok(pid) => vec![pid],
+        Err(_name) => {
+            let question = format!("find {target}");
+            let Found { pids, pod } = asked(&question, config).map_err(Error::Agent)?;
+            match pod {
+                Some(pod) => return Ok(format!("{pod}\n")),
+                None if pids.is_empty() => return Err(Error::Nobody(target.to_owned())),
+                None => pids,
+            }
+        }
     };
+    let reports: Result<Vec<String>, Error> = pids
+        .iter()
+        .map(|pid| {
+            let report = report(*pid, config)?;
+            Ok(if json {
+                report.to_json()
+            } else {
+                report.to_text()
+            })
+        })
+        .collect();
+    // Of several, some may have ended meanwhile.
+    match reports {
+        Ok(reports) => Ok(reports.join(if json { "" } else { "\n" })),
+        Err(error) => Err(error),
+    }
+}
+
+/// `weft status`.
+pub(crate) fn status(json: bool, config: &Config) -> Result<String, Error> {
+    let status: Status = asked("status", config).map_err(Error::Agent)?;
+    if json {
+        let text = serde_json::to_string(&status);
+        return Ok(text.unwrap_or_default() + "\n");
+    }
+    Ok(status.to_text())
+}
+
+/// `Err`: why the running agent does not answer.
+fn asked<T: DeserializeOwned>(question: &str, config: &Config) -> Result<T, String> {
+    let path = config.socket.as_ref().ok_or("no socket is configured")?;
+    agent::ask(path, question).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn report(pid: u32, config: &Config) -> Result<Report, Error> {
+    let facts = ProcessFacts::read(pid).map_err(|source| Error::Process { pid, source })?;
+    let agent = asked(&pid.to_string(), config);
     let libraries = libraries::mapped(pid);
     let is_read = |library: &Library| matches!(&library.role, Role::Tls(tls) if tls.is_read());
     let costs = libraries.iter().any(is_read);
     let costs = costs.then(|| bpf::site_costs(run::options(config)));
-    let report = Report {
+    Ok(Report {
         service: service_name(&facts, &config.resource),
         selected: Selector::new(Policy::new(config.selection.clone(), std::process::id()))
             .judge(&facts),
@@ -62,8 +116,7 @@ pub(crate) fn why(pid: u32, config: &Config) -> Result<String, Error> {
         sockets: Sockets::of(pid),
         facts,
         agent,
-    };
-    Ok(report.to_text())
+    })
 }
 
 impl Report {
@@ -80,18 +133,58 @@ impl Report {
         );
         text.list("sockets", self.sockets.lines(), "none");
         self.connections(&mut text);
-        let blind = blind::spots(
+        text.list(
+            "not seen",
+            self.blind().iter().map(ToString::to_string),
+            "nothing that can be told from outside",
+        );
+        text.0
+    }
+
+    fn blind(&self) -> Vec<BlindSpot> {
+        blind::spots(
             &self.facts,
             &self.libraries,
             &self.sockets,
             self.connections_known(),
-        );
-        text.list(
-            "not seen",
-            blind.iter().map(ToString::to_string),
-            "nothing that can be told from outside",
-        );
-        text.0
+        )
+    }
+
+    /// The same for programs, on a line.
+    fn to_json(&self) -> String {
+        let Self {
+            facts,
+            service: (service, _),
+            selected,
+            libraries,
+            costs,
+            sockets,
+            agent,
+        } = self;
+        let agent = agent.as_ref();
+        let by_agent = agent.map(|it| (it.selected, it.rule.clone()));
+        let (selected, rule) = by_agent.unwrap_or((selected.selected, selected.rule.words()));
+        let of_library = |library: &Library| library.lines(costs.as_ref(), self.trials());
+        let told = json!({
+            "pid": facts.pid,
+            "exe": facts.exe,
+            "args": facts.args,
+            "cgroup": facts.place.path,
+            "unit": facts.place.unit(),
+            "container": facts.place.container.as_ref().map(|it| &it.id),
+            "pod": agent.ok().and_then(|it| it.pod.as_ref()),
+            "service": agent.ok().and_then(|it| it.service.as_ref()).unwrap_or(service),
+            "agent_pid": agent.ok().map(|it| it.agent_pid),
+            "agent_error": agent.err(),
+            "selected": selected,
+            "rule": rule,
+            "libraries": libraries.iter().flat_map(of_library).collect::<Vec<_>>(),
+            "sockets": sockets.lines().collect::<Vec<_>>(),
+            "connections": self.connections_known(),
+            "spans": agent.ok().map(|it| it.spans),
+            "not_seen": self.blind(),
+        });
+        format!("{told}\n")
     }
 
     fn identity(&self, text: &mut Text) {
@@ -115,7 +208,18 @@ impl Report {
         if let Some(unit) = place.unit() {
             text.line("unit", unit);
         }
-        text.line("service", &format!("{name} ({})", source.words()));
+        if let Ok(answer) = &self.agent
+            && let Some(pod) = &answer.pod
+        {
+            text.line("pod", pod);
+        }
+        match &self.agent {
+            Ok(Answer {
+                service: Some(told),
+                ..
+            }) if told != name => text.line("service", &format!("{told} (its pod)")),
+            _ => text.line("service", &format!("{name} ({})", source.words())),
+        }
     }
 
     fn selection(&self, text: &mut Text) {
@@ -144,6 +248,9 @@ impl Report {
         if let Ok(answer) = &self.agent {
             let lines = answer.connections.iter().map(ToString::to_string);
             text.list("connections", lines, "the agent has seen none yet");
+            if let Some(spans) = answer.spans {
+                text.line("spans", &format!("{spans} sent"));
+            }
         }
     }
 
@@ -175,7 +282,7 @@ impl NameSource {
 }
 
 impl Rule {
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             Self::Own => "it is weft itself".to_owned(),
             Self::ExcludedPid => "its pid is in selection.exclude_pids".to_owned(),
@@ -193,7 +300,7 @@ impl Rule {
 }
 
 impl PodRule {
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match self {
             Self::Annotation { pod } => format!("annotation weft.dev/trace of pod {pod}"),
             Self::Namespace { namespace } => {
@@ -245,7 +352,8 @@ mod tests {
             ..Config::default()
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let text = why(std::process::id(), &config).unwrap();
+        let pid = std::process::id().to_string();
+        let text = why(&pid, false, &config).unwrap();
         let exe = std::env::current_exe().unwrap();
         let address = listener.local_addr().unwrap();
         for words in [
@@ -255,6 +363,11 @@ mod tests {
         ] {
             assert!(text.contains(words), "{text} lacks {words}");
         }
-        assert!(why(u32::MAX, &config).is_err());
+        let told: serde_json::Value = serde_json::from_str(&why(&pid, true, &config).unwrap()).unwrap();
+        assert_eq!(told["pid"], std::process::id());
+        assert_eq!(told["selected"], false);
+        for nobody in [&u32::MAX.to_string(), "shop"] {
+            assert!(why(nobody, false, &config).is_err());
+        }
     }
 }
