@@ -74,6 +74,11 @@ const COMMANDS: &[Command] = &[
         run: stage::bench,
     },
     Command {
+        name: "k8s",
+        about: "weft in a real cluster [up|down|exec COMMAND|image|manifests|setup]",
+        run: stage::k8s,
+    },
+    Command {
         name: "tls-table",
         about: "what is found in the tests' programs [--readme FILE]",
         run: tls_table::run,

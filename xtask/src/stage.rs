@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::build::{self, Profile};
-use crate::cargo::{self, cargo};
+use crate::cargo::{self, cargo, target_directory};
 use crate::host;
 use crate::process::Run as _;
 
@@ -28,6 +28,19 @@ pub(crate) fn bench(arguments: &[OsString]) -> Result<()> {
     run_whole(Stage::Bench, arguments)
 }
 
+pub(crate) fn k8s(arguments: &[OsString]) -> Result<()> {
+    /// They look at nothing that is built of weft.
+    const WITHOUT_WEFT: [&str; 4] = ["down", "exec", "manifests", "setup"];
+    let without = arguments
+        .first()
+        .is_some_and(|word| WITHOUT_WEFT.iter().any(|known| word == known));
+    if !without {
+        return run_whole(Stage::Cluster, arguments);
+    }
+    let program = target_directory().join("release/weft");
+    Stage::Cluster.command(&program, arguments).run()
+}
+
 fn run_whole(stage: Stage, arguments: &[OsString]) -> Result<()> {
     if let Some(reason) = stage.missing() {
         bail!("{reason}");
@@ -44,6 +57,7 @@ pub(crate) enum Stage {
     Truth,
     Vm,
     Bench,
+    Cluster,
 }
 
 // === impl Stage ===
@@ -55,6 +69,7 @@ impl Stage {
             Self::Truth => "tests/truth",
             Self::Vm => "tests/vm",
             Self::Bench => "tests/bench",
+            Self::Cluster => "tests/cluster",
         }
     }
 
@@ -63,7 +78,9 @@ impl Stage {
         let directory = cargo::root().join(self.directory());
         let begins = match self {
             Self::E2e => has_tests(directory.join("tests")),
-            Self::Truth | Self::Vm | Self::Bench => directory.join("src/main.rs").exists(),
+            Self::Truth | Self::Vm | Self::Bench | Self::Cluster => {
+                directory.join("src/main.rs").exists()
+            }
         };
         (!begins).then(|| format!("{} has nothing to run yet", self.directory()))
     }
@@ -82,6 +99,7 @@ impl Stage {
             Self::Truth => run_release("weft-truth"),
             Self::Vm => run_release("weft-vm"),
             Self::Bench => run_release("weft-bench"),
+            Self::Cluster => run_release("weft-cluster"),
         };
         command.args(arguments).env("WEFT_BIN", program);
         command

@@ -24,6 +24,8 @@ const LEFT_OUT: [&str; 5] = [
     "./usr/share/lintian/*",
 ];
 
+const NO_LISTS: &str = "the package lists could not be fetched: is the network there?";
+
 /// The file system at `dir`, with a stamp for each group it holds.
 pub(crate) struct RootFs {
     dir: PathBuf,
@@ -52,15 +54,7 @@ impl RootFs {
         if groups.iter().all(|group| self.is_warm(*group)) {
             return Ok(());
         }
-        if !rustix::process::geteuid().is_root() {
-            bail!(
-                "third-party programs are unpacked into a root file system, which needs root: run again with sudo"
-            );
-        }
-        fs::create_dir_all(self.stamps()).context("cannot make the cache directory")?;
-        // Released with the file. Whoever waited for it finds the work done.
-        let lock = fs::File::create(self.dir.with_extension("lock"))?;
-        lock.lock().context("cannot lock the cache directory")?;
+        let lock = self.locked()?;
         let missing: Vec<Group> = groups
             .iter()
             .copied()
@@ -70,14 +64,9 @@ impl RootFs {
             return Ok(());
         }
         let names: Vec<&str> = missing.iter().map(|group| group.name()).collect();
-        eprintln!(
-            "workloads: fetching packages ({}) into {}; nothing is installed on this system",
-            names.join(", "),
-            self.dir.display()
-        );
+        self.announce(&names.join(", "));
         let apt = PrivateApt::open(&self.dir.with_extension("apt"), &[])?;
-        apt.update()
-            .context("the package lists could not be fetched: is the network there?")?;
+        apt.update().context(NO_LISTS)?;
         let mut packages: Vec<&str> = Group::BASE.to_vec();
         packages.extend(missing.iter().flat_map(|group| group.packages()));
         if missing.contains(&Group::Load) {
@@ -87,17 +76,69 @@ impl RootFs {
                     .filter(|package| apt.has(package)),
             );
         }
-        let files = apt.download(&packages)?;
-        self.lay_out()?;
-        self.unpack(&files)?;
-        self.finish()?;
+        self.install(&apt, &packages)?;
         for group in missing {
             for package in group.fetched() {
                 package.fetch(&self.dir.with_extension("fetched"), &self.dir)?;
             }
             fs::write(self.stamps().join(group.name()), contents(group))?;
         }
+        drop(lock);
         Ok(())
+    }
+
+    /// The same for packages of no group; a list that changed makes it anew.
+    pub(crate) fn ensure_packages(&self, packages: &[&str]) -> Result<()> {
+        let (stamp, wanted) = (self.stamps().join("packages"), packages.join("\n"));
+        let is_warm = || fs::read_to_string(&stamp).is_ok_and(|found| found == wanted);
+        if is_warm() {
+            return Ok(());
+        }
+        let lock = self.locked()?;
+        if is_warm() {
+            return Ok(());
+        }
+        for stale in [&self.dir, &self.stamps()] {
+            if stale.exists() {
+                fs::remove_dir_all(stale)
+                    .with_context(|| format!("cannot remove {}", stale.display()))?;
+            }
+        }
+        fs::create_dir_all(self.stamps())?;
+        self.announce(&packages.join(", "));
+        let apt = PrivateApt::open(&self.dir.with_file_name("packages.apt"), &[])?;
+        apt.update().context(NO_LISTS)?;
+        self.install(&apt, &[&Group::BASE, packages].concat())?;
+        fs::write(stamp, wanted)?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Released with the file. Whoever waited for it finds the work done.
+    fn locked(&self) -> Result<fs::File> {
+        if !rustix::process::geteuid().is_root() {
+            bail!(
+                "third-party programs are unpacked into a root file system, which needs root: run again with sudo"
+            );
+        }
+        fs::create_dir_all(self.stamps()).context("cannot make the cache directory")?;
+        let lock = fs::File::create(self.dir.with_extension("lock"))?;
+        lock.lock().context("cannot lock the cache directory")?;
+        Ok(lock)
+    }
+
+    fn announce(&self, what: &str) {
+        eprintln!(
+            "workloads: fetching packages ({what}) into {}; nothing is installed on this system",
+            self.dir.display()
+        );
+    }
+
+    fn install(&self, apt: &PrivateApt, packages: &[&str]) -> Result<()> {
+        let files = apt.download(packages)?;
+        self.lay_out()?;
+        self.unpack(&files)?;
+        self.finish()
     }
 
     /// `/bin` and its like are links into `/usr`, as they are on an installed system.

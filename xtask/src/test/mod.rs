@@ -50,6 +50,10 @@ const PARTS: &[Part] = &[
         run: |tally| crate_of_tests(tally, Stage::Vm, &[]),
     },
     Part {
+        name: "k8s",
+        run: |tally| crate_of_tests(tally, Stage::Cluster, &[]),
+    },
+    Part {
         name: "bench",
         run: |tally| crate_of_tests(tally, Stage::Bench, &["--quick"]),
     },

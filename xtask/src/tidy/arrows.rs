@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["weft-workloads", "weft-e2e", "weft-inspect"],
     ),
     ("tests/vm", &["weft-workloads"]),
+    ("tests/cluster", &["weft-workloads", "weft-e2e"]),
     (
         "tests/fuzz",
         &["weft-abi", "weft-proto", "weft-inspect", "weft-flow"],

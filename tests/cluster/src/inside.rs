@@ -1,0 +1,32 @@
+//! What happens in the cluster's name spaces.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::guard::{self, Keep};
+use crate::image;
+use crate::node::{self, Node};
+use crate::proof;
+
+pub(crate) fn run(keep: Keep, program: &Path) -> Result<()> {
+    let parts = node::ensure()?;
+    let mut node = Node::start(&parts)?;
+    image::load_all(&node)?;
+    image::load_weft(&node, program, image::WEFT)?;
+    match keep {
+        Keep::WhileAsked => {
+            anyhow::ensure!(proof::run(&mut node)?, "not all is as it should be");
+            Ok(())
+        }
+        Keep::UntilDown => {
+            guard::announce()?;
+            loop {
+                node.check()?;
+                thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! weft in a real Kubernetes cluster of one node: etcd, the control plane, kubelet, containerd and runc, from the distribution's
+//! packages and from Go modules, below one directory and in name spaces of their own.
+//!
+//! ```text
+//! weft-cluster ──▶ guard (own session, cleans up)
+//!                    └─▶ inside (own network and mounts): etcd, API server, ..., kubelet, containerd ─▶ pods
+//! ```
+#![forbid(unsafe_code)]
+
+mod cgroup;
+mod command;
+mod guard;
+mod image;
+mod inside;
+mod node;
+mod proof;
+mod tools;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::guard::Keep;
+
+#[derive(Parser)]
+#[command(name = "weft-cluster")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Request>,
+    /// The self-contained program to test.
+    #[arg(long, env = "WEFT_BIN", default_value = "target/release/weft")]
+    weft: PathBuf,
+}
+
+#[derive(Clone, Subcommand)]
+enum Request {
+    /// Start a cluster and leave it running.
+    Up,
+    /// End the cluster that `up` has started, with all that is in it.
+    Down,
+    /// Run a command beside the running cluster: `exec kubectl get pods -A`.
+    Exec {
+        #[arg(trailing_var_arg = true, required = true)]
+        words: Vec<String>,
+    },
+    /// Write the context of deploy/Dockerfile to target/image.
+    Image,
+    /// Write the plain manifests again, from the chart.
+    Manifests,
+    /// Only fetch and build what a cluster is made of.
+    Setup,
+    #[command(hide = true)]
+    Guard { keep: Keep },
+    #[command(hide = true)]
+    Inside { keep: Keep },
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("cluster: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.command {
+        None => {
+            if let Some(reason) = tools::missing(&node::cache()) {
+                println!("SKIPPED (1) cluster: {reason}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            node::ensure()?;
+            image::ensure()?;
+            guard::start(Keep::WhileAsked, &arguments.weft)
+        }
+        Some(Request::Image) => {
+            let parts = node::ensure_root()?;
+            image::make_context(&image::root().join("target/image"), &arguments.weft, &parts)
+                .map(|()| ExitCode::SUCCESS)
+        }
+        Some(Request::Manifests) => {
+            let bin = tools::ensure(&node::cache())?;
+            proof::manifests::write(&bin.join("helm")).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Request::Setup) => {
+            node::ensure()?;
+            image::ensure().map(|()| ExitCode::SUCCESS)
+        }
+        Some(Request::Up) => {
+            node::ensure()?;
+            image::ensure()?;
+            guard::start(Keep::UntilDown, &arguments.weft)
+        }
+        Some(Request::Down) => guard::down(),
+        Some(Request::Exec { words }) => guard::exec(words),
+        Some(Request::Guard { keep }) => guard::run(*keep),
+        Some(Request::Inside { keep }) => {
+            inside::run(*keep, &arguments.weft).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
