@@ -147,11 +147,15 @@ fn clean(group: &Group) -> Result<()> {
 
 pub(crate) fn down() -> Result<ExitCode> {
     let lock = fs::File::create(cache().join("cluster.lock"))?;
+    let group = Group::make()?;
     if lock.try_lock().is_ok() {
+        // But its guard may have been killed.
+        clean(&group)?;
+        group.remove();
         eprintln!("cluster: none is running");
         return Ok(ExitCode::SUCCESS);
     }
-    Group::make()?.kill()?;
+    group.kill()?;
     let begin = Instant::now();
     // Its guard cleans up and lets go.
     while lock.try_lock().is_err() {

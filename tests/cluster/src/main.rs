@@ -88,8 +88,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             proof::manifests::write(&bin.join("helm")).map(|()| ExitCode::SUCCESS)
         }
         Some(Request::Setup) => {
-            node::ensure()?;
-            image::ensure().map(|()| ExitCode::SUCCESS)
+            image::ensure()?;
+            node::ensure().map(|_| ExitCode::SUCCESS)
         }
         Some(Request::Up) => {
             node::ensure()?;

@@ -138,7 +138,7 @@ pub(crate) fn wait(
             return Ok(begin.elapsed());
         }
         anyhow::ensure!(begin.elapsed() < limit, "{what}: not after {limit:?}");
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(250));
     }
 }
 

@@ -39,15 +39,14 @@ pub(super) fn nothing_before(proof: &mut Proof<'_>) -> Result<String> {
 pub(super) fn opt_in(proof: &mut Proof<'_>) -> Result<String> {
     let load = Load::start(STOREFRONT.address, &workload::path("opt-in"), PAUSE)?;
     std::thread::sleep(Duration::from_secs(1));
+    let label = proof.label(SHOP, "enabled")?;
     let begin = Instant::now();
-    let begin_ns = unix_ns();
-    proof.label(SHOP, "enabled")?;
     proof.sink.wait("opt-in", 1, SEEN_LIMIT)?;
     let seen = begin.elapsed();
     std::thread::sleep(Duration::from_secs(1));
     let spans = proof.sink.spans("opt-in");
     let first = spans.0.iter().map(|span| span.start_ns).min().unwrap_or(0);
-    let effect = Duration::from_nanos(first.saturating_sub(begin_ns));
+    let effect = label.until(first);
     ensure!(
         effect < EFFECT_LIMIT,
         "the first span began {effect:?} after the label"
@@ -159,10 +158,8 @@ pub(super) fn opt_out(proof: &mut Proof<'_>) -> Result<String> {
     proof.sink.wait("opt-out", 20, SEEN_LIMIT)?;
     let before = agent::probes()?;
     let begin = Instant::now();
-    let begin_ns = unix_ns();
-    for namespace in [SHOP, BACK] {
-        proof.label(namespace, "disabled")?;
-    }
+    proof.label(BACK, "disabled")?;
+    let label = proof.label(SHOP, "disabled")?;
     let (_, took) = eventually(SEEN_LIMIT, || {
         let probes = agent::probes()?;
         ensure!(probes == 0, "{probes} perf events, {before} before");
@@ -171,7 +168,7 @@ pub(super) fn opt_out(proof: &mut Proof<'_>) -> Result<String> {
     std::thread::sleep(EFFECT_LIMIT * 2);
     let spans = proof.sink.spans("opt-out");
     let last = spans.0.iter().map(|span| span.start_ns).max().unwrap_or(0);
-    let effect = Duration::from_nanos(last.saturating_sub(begin_ns));
+    let effect = label.until(last);
     ensure!(
         effect < EFFECT_LIMIT && begin.elapsed() > EFFECT_LIMIT,
         "a span began {effect:?} after the label"
@@ -232,12 +229,25 @@ pub(super) fn validation(proof: &mut Proof<'_>) -> Result<String> {
 
 impl Proof<'_> {
     /// Opts a name space in or out.
-    pub(super) fn label(&self, namespace: &str, value: &str) -> Result<()> {
+    pub(super) fn label(&self, namespace: &str, value: &str) -> Result<Label> {
         self.node
             .kubectl(&["label", "namespace", namespace, "--overwrite"])?
             .arg(format!("{TRACE}={value}"))
-            .read()
-            .map(drop)
+            .read()?;
+        Ok(Label { set_ns: unix_ns() })
+    }
+}
+
+/// A label that the API server has confirmed.
+pub(super) struct Label {
+    /// When it had, Unix time.
+    set_ns: u64,
+}
+
+impl Label {
+    /// Nothing for what was earlier: the watch may be faster than the answer.
+    fn until(&self, unix_ns: u64) -> Duration {
+        Duration::from_nanos(unix_ns.saturating_sub(self.set_ns))
     }
 }
 
