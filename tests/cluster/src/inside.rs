@@ -12,7 +12,7 @@ use crate::node::{self, Node};
 use crate::proof;
 
 pub(crate) fn run(keep: Keep, program: &Path) -> Result<()> {
-    let parts = node::ensure()?;
+    let parts = node::parts();
     let mut node = Node::start(&parts)?;
     image::load_all(&node)?;
     image::load_weft(&node, program, image::WEFT)?;

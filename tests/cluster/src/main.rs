@@ -79,17 +79,19 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             guard::start(Keep::WhileAsked, &arguments.weft)
         }
         Some(Request::Image) => {
-            let parts = node::ensure_root()?;
-            image::make_context(&image::root().join("target/image"), &arguments.weft, &parts)
-                .map(|()| ExitCode::SUCCESS)
+            node::ensure_root()?;
+            let context = image::root().join("target/image");
+            image::make_context(&context, &arguments.weft, &node::parts().root)?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Request::Manifests) => {
-            let bin = tools::ensure(&node::cache())?;
-            proof::manifests::write(&bin.join("helm")).map(|()| ExitCode::SUCCESS)
+            tools::ensure(&node::cache())?;
+            proof::manifests::write(&node::parts().bin.join("helm"))?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Request::Setup) => {
             image::ensure()?;
-            node::ensure().map(|_| ExitCode::SUCCESS)
+            node::ensure().map(|()| ExitCode::SUCCESS)
         }
         Some(Request::Up) => {
             node::ensure()?;

@@ -52,9 +52,14 @@ const MODULES: &[Module] = &[
     },
 ];
 
-/// Builds what is missing below `cache`, and gives the directory of the programs.
-pub(crate) fn ensure(cache: &Path) -> Result<PathBuf> {
-    let bin = cache.join("bin");
+/// Where the programs are.
+pub(crate) fn directory(cache: &Path) -> PathBuf {
+    cache.join("bin")
+}
+
+/// Builds what is missing below `cache`.
+pub(crate) fn ensure(cache: &Path) -> Result<()> {
+    let bin = directory(cache);
     fs::create_dir_all(&bin).with_context(|| format!("cannot make {}", bin.display()))?;
     let lock = fs::File::create(cache.join("bin.lock"))?;
     lock.lock()?;
@@ -62,12 +67,12 @@ pub(crate) fn ensure(cache: &Path) -> Result<PathBuf> {
         module.ensure(&bin)?;
     }
     drop(lock);
-    Ok(bin)
+    Ok(())
 }
 
 /// Why nothing can be built here that is not there yet.
 pub(crate) fn missing(cache: &Path) -> Option<String> {
-    let bin = cache.join("bin");
+    let bin = directory(cache);
     let cold = MODULES
         .iter()
         .find(|module| !module.is_warm(&bin).unwrap_or(false))?;

@@ -85,7 +85,7 @@ impl Node {
                 "--tls-cert-file=/etc/kubernetes/apiserver.crt",
                 "--tls-private-key-file=/etc/kubernetes/apiserver.key",
                 "--service-account-issuer=https://kubernetes.default.svc",
-                "--service-account-key-file=/etc/kubernetes/sa.key",
+                "--service-account-key-file=/etc/kubernetes/sa.pub",
                 "--service-account-signing-key-file=/etc/kubernetes/sa.key",
                 "--kubelet-client-certificate=/etc/kubernetes/apiserver-kubelet.crt",
                 "--kubelet-client-key=/etc/kubernetes/apiserver-kubelet.key",

@@ -59,18 +59,22 @@ pub(crate) struct Parts {
 }
 
 /// Fetches and builds what is missing.
-pub(crate) fn ensure() -> Result<Parts> {
-    let root = ensure_root()?;
-    let bin = tools::ensure(&cache())?;
-    Ok(Parts { bin, root })
+pub(crate) fn ensure() -> Result<()> {
+    ensure_root()?;
+    tools::ensure(&cache())
 }
 
 /// The packages only.
-pub(crate) fn ensure_root() -> Result<PathBuf> {
-    let root = cache().join("node");
-    weft_workloads::root_of_packages(&root, PACKAGES)
-        .context("cannot make the node's root file system")?;
-    Ok(root)
+pub(crate) fn ensure_root() -> Result<()> {
+    weft_workloads::root_of_packages(&parts().root, PACKAGES)
+        .context("cannot make the node's root file system")
+}
+
+pub(crate) fn parts() -> Parts {
+    Parts {
+        bin: tools::directory(&cache()),
+        root: cache().join("node"),
+    }
 }
 
 /// For commands that talk to the cluster.

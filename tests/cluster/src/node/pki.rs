@@ -35,10 +35,10 @@ pub(super) fn make(directory: &Path) -> Result<()> {
     let certificate = parameters.self_signed(&key)?;
     fs::write(directory.join("ca.crt"), certificate.pem())?;
     fs::write(directory.join("ca.key"), key.serialize_pem())?;
-    fs::write(
-        directory.join("sa.key"),
-        KeyPair::generate()?.serialize_pem(),
-    )?;
+    // What service accounts' tokens are signed with.
+    let accounts = KeyPair::generate()?;
+    fs::write(directory.join("sa.key"), accounts.serialize_pem())?;
+    fs::write(directory.join("sa.pub"), accounts.public_key_pem())?;
     let issuer = Issuer::new(parameters, key);
     for identity in identities() {
         identity.write(directory, &issuer)?;

@@ -10,12 +10,15 @@ use anyhow::{Context as _, Result};
 use super::{ADDRESS, Parts, text};
 use crate::command::Run as _;
 
-/// Directories of the node that must not lie on the overlay: others are made in them.
-const ON_DISK: &[&str] = &[
+/// Directories of the node in memory: overlays are made in some, which cannot be on another one, and tens of thousands of small files
+/// are then gone with the mount.
+const IN_MEMORY: &[&str] = &[
     "var/lib/containerd",
     "var/lib/containers",
     "var/lib/kubelet",
     "var/lib/etcd",
+    "run",
+    "tmp",
     "var/tmp",
 ];
 
@@ -31,8 +34,7 @@ impl Place {
     /// ```text
     /// root   overlay: the packages below, what this run writes above
     /// ├ dev proc sys     the machine's own
-    /// ├ run tmp          in memory
-    /// ├ var/lib/...      directories of `run`
+    /// ├ run tmp var/...  in memory
     /// ├ usr/local/bin    programs built of Go modules
     /// └ exchange         to hand files in and out
     /// ```
@@ -64,13 +66,10 @@ impl Place {
             let target = text(&place.root.join(directory));
             mount(&["--rbind", &source, &target])?;
         }
-        for directory in ["run", "tmp"] {
-            mount(&["-t", "tmpfs", "tmpfs", &text(&place.root.join(directory))])?;
-        }
-        for directory in ON_DISK {
-            let source = run.join("disk").join(directory);
-            fs::create_dir_all(&source)?;
-            place.expose(&source, directory)?;
+        for directory in IN_MEMORY {
+            let target = place.root.join(directory);
+            fs::create_dir_all(&target)?;
+            mount(&["-t", "tmpfs", "tmpfs", &text(&target)])?;
         }
         place.expose(&parts.bin, "usr/local/bin")?;
         place.expose(&run.join("exchange"), "exchange")?;
