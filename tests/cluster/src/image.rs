@@ -61,13 +61,13 @@ const IMAGES: &[Image] = &[
     },
 ];
 
-/// Where the contexts and archives of images are kept between runs.
 fn cache() -> PathBuf {
-    node::cache().join("images")
+    node::parts().images
 }
 
 /// Fetches what the images are made of.
 pub(crate) fn ensure() -> Result<()> {
+    fs::create_dir_all(cache())?;
     for image in IMAGES {
         if !image.packages.is_empty() {
             weft_workloads::root_of_packages(&image.root(), image.packages)
@@ -79,8 +79,6 @@ pub(crate) fn ensure() -> Result<()> {
 
 /// Builds what is not in the cache, and hands all to the node's containerd.
 pub(crate) fn load_all(node: &Node) -> Result<()> {
-    fs::create_dir_all(cache())?;
-    node.place.expose(&cache(), "images")?;
     for image in IMAGES {
         image.ensure(node)?;
         node.ctr(&["images", "import", &format!("/images/{}.tar", image.file())])?;
@@ -134,7 +132,8 @@ fn architecture() -> Result<&'static str> {
 
 /// Root of the work tree.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let this = Path::new(env!("CARGO_MANIFEST_DIR"));
+    this.ancestors().nth(2).unwrap_or(this).to_owned()
 }
 
 fn build(node: &Node, context: &str, name: &str, archive: &str) -> Result<()> {

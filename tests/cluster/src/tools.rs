@@ -70,6 +70,12 @@ pub(crate) fn ensure(cache: &Path) -> Result<()> {
     Ok(())
 }
 
+/// `v1.36.3`
+pub(crate) fn kubernetes_version() -> Result<String> {
+    let module = MODULES.iter().find(|module| module.name == "kubernetes");
+    module.context("no module of Kubernetes")?.version()
+}
+
 /// Why nothing can be built here that is not there yet.
 pub(crate) fn missing(cache: &Path) -> Option<String> {
     let bin = directory(cache);

@@ -56,6 +56,8 @@ pub(crate) fn run_directory() -> PathBuf {
 pub(crate) struct Parts {
     pub(crate) bin: PathBuf,
     pub(crate) root: PathBuf,
+    /// Contexts and archives of images, kept between runs.
+    pub(crate) images: PathBuf,
 }
 
 /// Fetches and builds what is missing.
@@ -74,6 +76,7 @@ pub(crate) fn parts() -> Parts {
     Parts {
         bin: tools::directory(&cache()),
         root: cache().join("node"),
+        images: cache().join("images"),
     }
 }
 
@@ -104,9 +107,7 @@ impl Node {
     /// In this process's own mount and network name spaces.
     pub(crate) fn start(parts: &Parts) -> Result<Self> {
         let place = Place::make(parts, &run_directory())?;
-        let pki = place.run.join("pki");
-        pki::make(&pki)?;
-        place.expose(&pki, "/etc/kubernetes")?;
+        pki::make(&place.run.join("pki"))?;
         let mut node = Self {
             place,
             daemons: Vec::new(),

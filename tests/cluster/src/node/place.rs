@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
@@ -23,8 +24,10 @@ const IN_MEMORY: &[&str] = &[
 ];
 
 pub(crate) struct Place {
-    /// Root of the node.
+    /// Root of the node, as this process sees it.
     pub(crate) root: PathBuf,
+    /// Holds the mount name space in which it is the root of all.
+    holder: Child,
     /// What the cluster writes.
     pub(crate) run: PathBuf,
     pub(crate) bin: PathBuf,
@@ -36,14 +39,11 @@ impl Place {
     /// ├ dev proc sys     the machine's own
     /// ├ run tmp var/...  in memory
     /// ├ usr/local/bin    programs built of Go modules
-    /// └ exchange         to hand files in and out
+    /// └ exchange images  to hand files in and out
     /// ```
+    /// Not a `chroot`: who enters a container's mount name space later stands at the root of all, which must be the container's.
     pub(crate) fn make(parts: &Parts, run: &Path) -> Result<Self> {
-        let place = Self {
-            root: run.join("root"),
-            run: run.to_owned(),
-            bin: parts.bin.clone(),
-        };
+        let root = run.join("root");
         for directory in ["root", "upper", "work", "log", "pki", "exchange"] {
             fs::create_dir_all(run.join(directory))?;
         }
@@ -53,40 +53,39 @@ impl Place {
             run.join("upper").display(),
             run.join("work").display()
         );
-        mount(&[
-            "-t",
-            "overlay",
-            "-o",
-            &layers,
-            "overlay",
-            &text(&place.root),
-        ])?;
+        mount(&["-t", "overlay", "-o", &layers, "overlay", &text(&root)])?;
         for directory in ["dev", "proc", "sys"] {
             let source = format!("/{directory}");
-            let target = text(&place.root.join(directory));
+            let target = text(&root.join(directory));
             mount(&["--rbind", &source, &target])?;
         }
         for directory in IN_MEMORY {
-            let target = place.root.join(directory);
+            let target = root.join(directory);
             fs::create_dir_all(&target)?;
             mount(&["-t", "tmpfs", "tmpfs", &text(&target)])?;
         }
-        place.expose(&parts.bin, "usr/local/bin")?;
-        place.expose(&run.join("exchange"), "exchange")?;
-        // Volumes that kubelet mounts must be seen by containerd's children.
-        mount(&["--make-rshared", &text(&place.root)])?;
+        fs::create_dir_all(root.join("mnt"))?;
+        for (source, inside) in [
+            (&parts.bin, "usr/local/bin"),
+            (&parts.images, "images"),
+            (&run.join("exchange"), "exchange"),
+            (&run.join("pki"), "etc/kubernetes"),
+        ] {
+            let target = root.join(inside);
+            fs::create_dir_all(&target)?;
+            mount(&["--bind", &text(source), &text(&target)])?;
+        }
+        let place = Self {
+            holder: hold(&root)?,
+            root,
+            run: run.to_owned(),
+            bin: parts.bin.clone(),
+        };
         place.write("etc/hostname", super::NAME)?;
         place.write("etc/resolv.conf", "")?;
         fs::create_dir_all(place.root.join("run/netns"))?;
         network()?;
         Ok(place)
-    }
-
-    /// Shows a directory at a path of the node.
-    pub(crate) fn expose(&self, source: &Path, inside: &str) -> Result<()> {
-        let target = self.root.join(inside.trim_start_matches('/'));
-        fs::create_dir_all(&target)?;
-        mount(&["--bind", &text(source), &text(&target)])
     }
 
     /// Writes a file of the node.
@@ -100,9 +99,9 @@ impl Place {
 
     /// A command on the node.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, program: S) -> Command {
-        let mut command = Command::new("chroot");
+        let mut command = Command::new("nsenter");
         command
-            .arg(&self.root)
+            .args(["--target", &self.holder.id().to_string(), "--mount", "--"])
             .arg(program)
             .env_clear()
             .env(
@@ -113,6 +112,25 @@ impl Place {
             .env("LANG", "C.UTF-8");
         command
     }
+}
+
+/// A process that sleeps in a mount name space whose root is `root`. Volumes that kubelet mounts there are seen by containerd's children.
+fn hold(root: &Path) -> Result<Child> {
+    const SCRIPT: &str = r#"cd "$1" && pivot_root . mnt && exec /bin/busybox chroot . /bin/busybox sh -c '
+/bin/busybox umount -l /mnt && /bin/mount --make-rshared / && echo ready && exec /bin/busybox sleep 2147483647'"#;
+    let mut holder = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--"])
+        .args(["/bin/sh", "-c", SCRIPT, "sh"])
+        .arg(root)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run unshare")?;
+    let mut ready = [0; 5];
+    let output = holder.stdout.as_mut().context("no output")?;
+    output
+        .read_exact(&mut ready)
+        .context("the node's root cannot be made the root of a mount name space")?;
+    Ok(holder)
 }
 
 fn network() -> Result<()> {

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::{Proof, chart_directory};
 use crate::command::Run as _;
 use crate::node::Node;
+use crate::tools;
 
 /// Values that people have, each with what must then stand in the manifests.
 const VARIANTS: &[(&[&str], &[&str])] = &[
@@ -134,6 +135,8 @@ pub(super) fn test(proof: &mut Proof<'_>) -> Result<String> {
 
 fn template(node: &Node, values: &[&str]) -> Result<String> {
     let chart = chart_directory();
+    // Without a cluster at hand Helm supposes one of long ago.
+    let version = tools::kubernetes_version()?;
     let mut arguments = vec![
         "template",
         "weft",
@@ -141,6 +144,8 @@ fn template(node: &Node, values: &[&str]) -> Result<String> {
         "--namespace",
         "default",
         "--skip-tests",
+        "--kube-version",
+        &version,
     ];
     for value in values {
         arguments.extend(["--set", value]);

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{CRD, Proof, chart_directory, deploy_directory};
 use crate::command::Run as _;
 use crate::image;
+use crate::tools;
 
 /// The file, and the templates of the chart that it is made of.
 const FILES: &[(&str, &[&str])] = &[
@@ -38,6 +39,7 @@ fn make(helm: &Path) -> Result<Vec<(&'static str, String)>> {
         let mut command = Command::new(helm);
         command.args(["template", "weft", &chart_directory()]);
         command.args(["--namespace", "weft", "--skip-tests"]);
+        command.args(["--kube-version", &tools::kubernetes_version()?]);
         for part in *parts {
             let file = format!("templates/{part}.yaml");
             ensure!(

@@ -42,17 +42,10 @@ const FORBIDDEN: &[(&str, &str)] = &[
 pub(super) fn check(proof: &mut Proof<'_>) -> Result<String> {
     let account = format!("system:serviceaccount:{NAMESPACE}:{RELEASE}");
     let may = |verb: &str, resource: &str| -> Result<bool> {
-        let output = proof
-            .node
-            .kubectl(&[
-                "auth",
-                "can-i",
-                verb,
-                resource,
-                "--all-namespaces",
-                "--as",
-                &account,
-            ])?
+        let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let mut ask = proof.node.kubectl(&["auth", "can-i", verb, resource])?;
+        let output = ask
+            .args(["--all-namespaces", "--as", &account, "--subresource", part])
             .output()?;
         // It ends with 1 for a no.
         Ok(String::from_utf8_lossy(&output.stdout).trim() == "yes")
