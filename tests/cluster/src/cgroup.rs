@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Name in each hierarchy; kubelet puts the pods below it.
 pub(crate) const NAME: &str = "weft-cluster";
@@ -62,24 +63,14 @@ impl Group {
 
     /// Ends every process of the group, and waits until they are gone.
     pub(crate) fn kill(&self) -> Result<()> {
-        let begin = Instant::now();
-        while !self.processes().is_empty() {
-            fs::write(self.unified.join("cgroup.kill"), "1").ok();
-            // In a hybrid tree the pods may be known to the older hierarchies only.
-            for pid in self.processes() {
-                let pid = i32::try_from(pid)
-                    .ok()
-                    .and_then(rustix::process::Pid::from_raw);
-                if let Some(pid) = pid {
-                    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
-                }
-            }
-            if begin.elapsed() > GONE_LIMIT {
-                bail!("processes do not end: {:?}", self.processes());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        let places: Vec<&Path> = self.places().map(PathBuf::as_path).collect();
+        kill(&places)
+    }
+
+    /// The same for pods only.
+    pub(crate) fn kill_pods(&self) -> Result<()> {
+        let places: Vec<PathBuf> = self.places().map(|place| place.join("kubepods")).collect();
+        kill(&places.iter().map(PathBuf::as_path).collect::<Vec<_>>())
     }
 
     /// Removes the groups, which must be empty.
@@ -93,25 +84,50 @@ impl Group {
         }
     }
 
-    fn processes(&self) -> Vec<u32> {
-        let mut pids: Vec<u32> = self
-            .places()
-            .flat_map(|place| below(place))
-            .filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok())
-            .flat_map(|text| {
-                text.lines()
-                    .filter_map(|pid| pid.parse().ok())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        pids.sort_unstable();
-        pids.dedup();
-        pids
-    }
-
     fn places(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.unified).chain(&self.legacy)
     }
+}
+
+fn kill(places: &[&Path]) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let processes = processes(places);
+        if processes.is_empty() {
+            return Ok(());
+        }
+        if begin.elapsed() > GONE_LIMIT {
+            bail!("processes do not end: {processes:?}");
+        }
+        for place in places {
+            // Of version 2: all at once, also what is started meanwhile.
+            fs::write(place.join("cgroup.kill"), "1").ok();
+        }
+        for pid in processes {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                kill_process(pid, Signal::KILL).ok();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// In a hybrid tree some may be known to the older hierarchies only.
+fn processes(places: &[&Path]) -> Vec<u32> {
+    let mut pids: Vec<u32> = places
+        .iter()
+        .flat_map(|place| below(place))
+        .filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok())
+        .flat_map(|text| {
+            text.lines()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
 }
 
 /// A group and all groups in it, parents first.

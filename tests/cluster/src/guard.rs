@@ -17,6 +17,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::cgroup::Group;
 use crate::node::{cache, run_directory};
+use crate::proof::Extent;
 
 const READY_LIMIT: Duration = Duration::from_secs(180);
 const DOWN_LIMIT: Duration = Duration::from_secs(60);
@@ -39,13 +40,13 @@ impl Keep {
 }
 
 /// Starts a guard, and with it a cluster; gives its exit code, or that the cluster is ready.
-pub(crate) fn start(keep: Keep, weft: &Path) -> Result<ExitCode> {
+pub(crate) fn start(keep: Keep, extent: Extent, weft: &Path) -> Result<ExitCode> {
     let mut command = Command::new(env::current_exe()?);
     let weft = weft
         .canonicalize()
         .with_context(|| format!("{} was not built", weft.display()))?;
     command
-        .args(["guard", keep.word()])
+        .args(["guard", keep.word(), extent.word()])
         .env("WEFT_BIN", weft)
         .process_group(0);
     match keep {
@@ -92,7 +93,7 @@ pub(crate) fn start(keep: Keep, weft: &Path) -> Result<ExitCode> {
 }
 
 /// The guard itself.
-pub(crate) fn run(keep: Keep) -> Result<ExitCode> {
+pub(crate) fn run(keep: Keep, extent: Extent) -> Result<ExitCode> {
     let lock = fs::File::create(cache().join("cluster.lock"))?;
     if lock.try_lock().is_err() {
         bail!("a cluster is running on this machine: `down` ends it");
@@ -108,7 +109,7 @@ pub(crate) fn run(keep: Keep) -> Result<ExitCode> {
         .args(["unshare", "--net", "--mount", "--propagation", "private"])
         .arg("--")
         .arg(this)
-        .args(["inside", keep.word()])
+        .args(["inside", keep.word(), extent.word()])
         .stdin(Stdio::null())
         .spawn()
         .context("cannot run unshare")?;

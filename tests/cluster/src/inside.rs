@@ -9,16 +9,16 @@ use anyhow::Result;
 use crate::guard::{self, Keep};
 use crate::image;
 use crate::node::{self, Node};
-use crate::proof;
+use crate::proof::{self, Extent};
 
-pub(crate) fn run(keep: Keep, program: &Path) -> Result<()> {
+pub(crate) fn run(keep: Keep, extent: Extent, program: &Path) -> Result<()> {
     let parts = node::parts();
     let mut node = Node::start(&parts)?;
     image::load_all(&node)?;
     image::load_weft(&node, program, image::WEFT)?;
     match keep {
         Keep::WhileAsked => {
-            anyhow::ensure!(proof::run(&mut node)?, "not all is as it should be");
+            anyhow::ensure!(proof::run(&mut node, extent)?, "not all is as it should be");
             Ok(())
         }
         Keep::UntilDown => {

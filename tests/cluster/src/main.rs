@@ -23,12 +23,16 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::guard::Keep;
+use crate::proof::Extent;
 
 #[derive(Parser)]
 #[command(name = "weft-cluster")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Request>,
+    /// With a thousand pods that come and go.
+    #[arg(long)]
+    whole: bool,
     /// The self-contained program to test.
     #[arg(long, env = "WEFT_BIN", default_value = "target/release/weft")]
     weft: PathBuf,
@@ -52,9 +56,9 @@ enum Request {
     /// Only fetch and build what a cluster is made of.
     Setup,
     #[command(hide = true)]
-    Guard { keep: Keep },
+    Guard { keep: Keep, extent: Extent },
     #[command(hide = true)]
-    Inside { keep: Keep },
+    Inside { keep: Keep, extent: Extent },
 }
 
 fn main() -> ExitCode {
@@ -76,7 +80,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             }
             node::ensure()?;
             image::ensure()?;
-            guard::start(Keep::WhileAsked, &arguments.weft)
+            let extent = match arguments.whole {
+                true => Extent::Whole,
+                false => Extent::Short,
+            };
+            guard::start(Keep::WhileAsked, extent, &arguments.weft)
         }
         Some(Request::Image) => {
             node::ensure_root()?;
@@ -96,13 +104,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(Request::Up) => {
             node::ensure()?;
             image::ensure()?;
-            guard::start(Keep::UntilDown, &arguments.weft)
+            guard::start(Keep::UntilDown, Extent::Short, &arguments.weft)
         }
         Some(Request::Down) => guard::down(),
         Some(Request::Exec { words }) => guard::exec(words),
-        Some(Request::Guard { keep }) => guard::run(*keep),
-        Some(Request::Inside { keep }) => {
-            inside::run(*keep, &arguments.weft).map(|()| ExitCode::SUCCESS)
+        Some(Request::Guard { keep, extent }) => guard::run(*keep, *extent),
+        Some(Request::Inside { keep, extent }) => {
+            inside::run(*keep, *extent, &arguments.weft).map(|()| ExitCode::SUCCESS)
         }
     }
 }

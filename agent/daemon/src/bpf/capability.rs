@@ -57,9 +57,10 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
         }
     };
     list.push(on("socket calls", probes.door().to_string()));
+    let tls = "plaintext of TLS";
     if let Some(mut user) = probes.take_user() {
         list.push(on(
-            "plaintext of TLS",
+            tls,
             format!(
                 "uprobes at the borders of the TLS libraries that processes have mapped, by {}",
                 user.way()
@@ -69,6 +70,14 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
             Ok(costs) => on("cost of such a probe", costs.to_string()),
             Err(error) => off("cost of such a probe", error.to_string(), "none is known"),
         });
+    } else {
+        let said = probes.limits().iter();
+        let reason = said.filter_map(|limit| limit.strip_prefix(tls)?.strip_prefix(": "));
+        list.push(off(
+            tls,
+            reason.collect::<Vec<_>>().join("; "),
+            "run as root with CAP_BPF and CAP_PERFMON",
+        ));
     }
     list.push(match probes.open_injection() {
         Ok(()) => on(

@@ -107,12 +107,7 @@ impl Node {
     }
 
     pub(crate) fn kill_api_server(&mut self) -> Result<()> {
-        let place = self
-            .daemons
-            .iter()
-            .position(|daemon| daemon.name() == API_SERVER)
-            .context("no API server is running")?;
-        self.daemons.remove(place).kill()
+        self.kill(API_SERVER)
     }
 
     pub(super) fn daemon(&self, program: &str, arguments: &[&str]) -> Result<Daemon> {

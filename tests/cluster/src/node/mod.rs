@@ -121,6 +121,14 @@ impl Node {
         self.daemons.push(daemon);
     }
 
+    /// As a crash would.
+    fn kill(&mut self, name: &str) -> Result<()> {
+        let daemons = &mut self.daemons;
+        let place = daemons.iter().position(|daemon| daemon.name() == name);
+        let place = place.with_context(|| format!("{name} is not running"))?;
+        daemons.remove(place).kill()
+    }
+
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.place.run.join("log").join(name)
     }

@@ -12,6 +12,8 @@ use crate::command::Run as _;
 /// What holds a pod's name spaces, made by `image`.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/weft-pause:1";
 
+const CONTAINERD: &str = "containerd";
+const KUBELET: &str = "kubelet";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const READY_LIMIT: Duration = Duration::from_secs(90);
 
@@ -20,18 +22,22 @@ impl Node {
         let place = &self.place;
         place.write("etc/containerd/config.toml", &containerd_configuration())?;
         place.write("etc/cni/net.d/10-pods.conflist", &pod_network().to_string())?;
-        let containerd = self.daemon("containerd", &[])?;
+        self.place.write(
+            "etc/kubernetes/kubelet.yaml",
+            &kubelet_configuration().to_string(),
+        )?;
+        self.start_daemons()
+    }
+
+    fn start_daemons(&mut self) -> Result<()> {
+        let containerd = self.daemon(CONTAINERD, &[])?;
         self.run(containerd);
         wait("containerd answers", READY_LIMIT, || {
             self.check()?;
             Ok(self.ctr(&["version"]).is_ok())
         })?;
-        self.place.write(
-            "etc/kubernetes/kubelet.yaml",
-            &kubelet_configuration().to_string(),
-        )?;
         let kubelet = self.daemon(
-            "kubelet",
+            KUBELET,
             &[
                 "--config=/etc/kubernetes/kubelet.yaml",
                 "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
@@ -48,8 +54,16 @@ impl Node {
                 .read();
             Ok(ready.is_ok_and(|ready| ready == "True"))
         })
-        .with_context(|| format!("see {}", self.log("kubelet").display()))?;
+        .with_context(|| format!("see {}", self.log(KUBELET).display()))?;
         Ok(())
+    }
+
+    /// What a node's loss of power does to the pods and to what runs them; its disk is as it was.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.kill(KUBELET)?;
+        self.kill(CONTAINERD)?;
+        cgroup::Group::make()?.kill_pods()?;
+        self.start_daemons()
     }
 
     /// containerd's own client, in the name space that kubelet uses.

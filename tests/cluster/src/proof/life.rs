@@ -1,29 +1,32 @@
 //! What happens to clusters: pods come and go, the API server is away, weft is killed and replaced.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::load::Load;
+use super::load::{Client, Load};
 use super::workload::{self, SHOP, STOREFRONT};
-use super::{Proof, agent, eventually};
+use super::{Extent, Proof, agent, eventually};
 use crate::command::Run as _;
 use crate::image::GO;
 use crate::node::wait;
 
 const PAUSE: Duration = Duration::from_millis(50);
 const LIMIT: Duration = Duration::from_secs(120);
-/// Pods of one wave, and waves.
-const WAVE: usize = 10;
-const WAVES: usize = 2;
+/// Pods that come and go together.
+const WAVE: usize = 20;
 
 /// Memory of the agent before and after.
 pub(super) fn churn(proof: &mut Proof<'_>) -> Result<String> {
     proof.label_if(SHOP, "enabled")?;
     let before = resident_kib()?;
-    for wave in 0..WAVES {
+    let waves = match proof.extent {
+        Extent::Short => 1,
+        Extent::Whole => 50,
+    };
+    for wave in 0..waves {
         let name = format!("churn-{wave}");
         proof.node.apply(&deployment(&name))?;
         let ready = "jsonpath={.status.readyReplicas}";
@@ -51,7 +54,7 @@ pub(super) fn churn(proof: &mut Proof<'_>) -> Result<String> {
     );
     Ok(format!(
         "{} pods; resident {} -> {} MiB",
-        WAVE * WAVES,
+        WAVE * waves,
         before / 1024,
         after / 1024
     ))
@@ -78,7 +81,7 @@ pub(super) fn api_server(proof: &mut Proof<'_>) -> Result<String> {
     proof.label_if(SHOP, "disabled")?;
     let (_, took) = eventually(Duration::from_secs(40), || {
         let tag = format!("api-back-{}", super::policy::unix_ns());
-        let mut client = super::load::Client::new(STOREFRONT.address)?;
+        let mut client = Client::new(STOREFRONT.address)?;
         for _ in 0..3 {
             client.get(&workload::path(&tag))?;
         }
@@ -145,6 +148,24 @@ pub(super) fn rolled(proof: &mut Proof<'_>) -> Result<String> {
     let (answered, failed) = load.counts();
     ensure!(failed == 0, "{failed} of {answered} requests failed");
     Ok(format!("ready after {:.1} s", took.as_secs_f64()))
+}
+
+/// All that ran on the node is gone at once; kubelet and containerd come back and start it again.
+pub(super) fn power(proof: &mut Proof<'_>) -> Result<String> {
+    proof.label_if(SHOP, "enabled")?;
+    let begin = Instant::now();
+    proof.node.restart()?;
+    let mut client = Client::new(STOREFRONT.address)?;
+    eventually(LIMIT, || {
+        let status = client.get(&workload::path("power"))?;
+        ensure!(status == 200, "status {status}");
+        ensure!(!proof.sink.spans("power").is_empty(), "no span");
+        Ok(())
+    })
+    .with_context(|| workload::pods(proof.node))?;
+    proof.label_if(SHOP, "disabled")?;
+    let took = begin.elapsed().as_secs_f64();
+    Ok(format!("services answer and are traced {took:.1} s later"))
 }
 
 impl Proof<'_> {

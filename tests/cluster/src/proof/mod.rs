@@ -26,6 +26,27 @@ pub(crate) struct Proof<'a> {
     sink: Sink,
     /// Of what the agent does by trace policies; there is none without their definition.
     has_policy: bool,
+    extent: Extent,
+}
+
+/// How much is proved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Extent {
+    /// What fits into CI.
+    #[default]
+    Short,
+    /// With a thousand pods that come and go.
+    Whole,
+}
+
+impl Extent {
+    /// On a command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Whole => "whole",
+        }
+    }
 }
 
 struct Step {
@@ -72,6 +93,7 @@ const STEPS: &[Step] = &[
     ),
     step("life: weft killed", life::killed),
     step("life: weft rolled", life::rolled),
+    step("life: the node loses its power", life::power),
     step("agent: uninstalled without a trace", agent::uninstall),
 ];
 
@@ -92,17 +114,18 @@ const fn needs_policy(name: &'static str, run: fn(&mut Proof<'_>) -> Result<Stri
 }
 
 /// Gives whether all is as it should be.
-pub(crate) fn run(node: &mut Node) -> Result<bool> {
+pub(crate) fn run(node: &mut Node, extent: Extent) -> Result<bool> {
     let address: SocketAddr = format!("{ADDRESS}:4317").parse()?;
     let mut proof = Proof {
         node,
         sink: Sink::start_on(address)?,
         has_policy: image::root().join(CRD).is_file(),
+        extent,
     };
     let (mut passed, mut failed) = (0, 0);
     for step in STEPS {
         if step.needs == Needs::Policy && !proof.has_policy {
-            println!("SKIPPED (1) {}: there is no {CRD}", step.name);
+            println!("later   {:<46} there is no {CRD} yet", step.name);
             continue;
         }
         let begin = Instant::now();

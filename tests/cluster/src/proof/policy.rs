@@ -30,9 +30,8 @@ pub(super) fn nothing_before(proof: &mut Proof<'_>) -> Result<String> {
     let spans = proof.sink.received();
     ensure!(spans == 0, "{spans} spans from nobody's opt-in");
     let probes = agent::probes()?;
-    Ok(format!(
-        "{answered} requests, no span, {probes} perf events"
-    ))
+    ensure!(probes == 0, "{probes} links to functions of programs");
+    Ok(format!("{answered} requests, no span, no probe"))
 }
 
 /// Time from the label's request to the first request whose span came.
@@ -162,7 +161,7 @@ pub(super) fn opt_out(proof: &mut Proof<'_>) -> Result<String> {
     let label = proof.label(SHOP, "disabled")?;
     let (_, took) = eventually(SEEN_LIMIT, || {
         let probes = agent::probes()?;
-        ensure!(probes == 0, "{probes} perf events, {before} before");
+        ensure!(probes == 0, "{probes} links to functions, {before} before");
         Ok(())
     })?;
     std::thread::sleep(EFFECT_LIMIT * 2);
@@ -176,7 +175,7 @@ pub(super) fn opt_out(proof: &mut Proof<'_>) -> Result<String> {
     let (answered, failed) = load.counts();
     ensure!(failed == 0, "{failed} of {answered} requests failed");
     Ok(format!(
-        "last span began {} ms after; {before} perf events gone after {} ms",
+        "last span began {} ms after; {before} links to functions gone after {} ms",
         effect.as_millis(),
         took.as_millis()
     ))

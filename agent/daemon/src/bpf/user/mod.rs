@@ -1,10 +1,11 @@
 //! Probes on instructions of user programs: one for each file and place, whatever the number of
 //! processes that run it.
 
+mod event;
 mod multi;
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     fmt,
     fs::File,
     io, iter,
@@ -14,10 +15,7 @@ use std::{
 use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, ProgramArray},
-    programs::{
-        ProbeKind, ProgramError, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
-    },
+    programs::{ProbeKind, ProgramError, UProbe},
 };
 use weft_abi::{Runtime, Site};
 
@@ -89,7 +87,7 @@ pub(crate) struct Attached {
 
 enum Links {
     Multi(Vec<multi::Link>),
-    PerfEvents(Vec<UProbeLink>),
+    PerfEvents(Vec<event::Link>),
 }
 
 /// In the order of [`Hook`].
@@ -134,7 +132,10 @@ enum Programs {
         /// Called by another.
         data: OwnedFd,
     },
-    PerfEvents(Vec<UProbe>),
+    PerfEvents {
+        programs: Vec<OwnedFd>,
+        source: event::Source,
+    },
 }
 
 /// [`Runtime`] as a map value.
@@ -199,7 +200,10 @@ impl UserProbes {
     pub(super) fn load(ebpf: &mut Ebpf, bytes: &[u8], way: Way) -> Result<Self, ProgramError> {
         let programs = match way {
             Way::Multi => multi_programs(ebpf, bytes)?,
-            Way::PerfEvents => Programs::PerfEvents(programs(ebpf)?),
+            Way::PerfEvents => Programs::PerfEvents {
+                programs: programs(ebpf)?,
+                source: event::Source::open().map_err(ProgramError::IOError)?,
+            },
         };
         let map = |ebpf: &mut Ebpf, name| ebpf.take_map(name).ok_or(ProgramError::NotLoaded);
         Ok(Self {
@@ -212,7 +216,7 @@ impl UserProbes {
     pub(crate) fn way(&self) -> Way {
         match self.programs {
             Programs::Multi { .. } => Way::Multi,
-            Programs::PerfEvents(_) => Way::PerfEvents,
+            Programs::PerfEvents { .. } => Way::PerfEvents,
         }
     }
 
@@ -250,12 +254,15 @@ impl UserProbes {
     /// # Errors
     /// What the kernel said: the file system may not allow it, or the file may be gone.
     pub(crate) fn attach(&mut self, file: &File, places: &[Place]) -> io::Result<Attached> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let links = match &mut self.programs {
-            Programs::Multi { programs, .. } => Links::Multi(by_program(programs, path, places)?),
-            Programs::PerfEvents(programs) => {
-                let links = places.iter().map(|place| by_event(programs, &path, place));
-                Links::PerfEvents(links.collect::<Result<_, _>>().map_err(io::Error::other)?)
+        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+        let links = match &self.programs {
+            Programs::Multi { programs, .. } => Links::Multi(by_program(programs, &path, places)?),
+            Programs::PerfEvents { programs, source } => {
+                let link = |place: &Place| {
+                    let hook = place.hook as usize;
+                    source.link(programs[hook].as_fd(), HOOKS[hook].1, &path, place)
+                };
+                Links::PerfEvents(places.iter().map(link).collect::<Result<_, _>>()?)
             }
         };
         Ok(Attached {
@@ -265,35 +272,16 @@ impl UserProbes {
     }
 }
 
-fn by_program(
-    programs: &[OwnedFd],
-    path: String,
-    places: &[Place],
-) -> io::Result<Vec<multi::Link>> {
-    let path = CString::new(path)?;
+fn by_program(programs: &[OwnedFd], path: &CStr, places: &[Place]) -> io::Result<Vec<multi::Link>> {
     let mut links = Vec::new();
     for (hook, (program, (_, kind))) in iter::zip(programs, HOOKS).enumerate() {
         let of_hook = places.iter().filter(|place| place.hook as usize == hook);
         let of_hook: Vec<_> = of_hook.collect();
         if !of_hook.is_empty() {
-            links.push(multi::Link::new(program.as_fd(), kind, &path, &of_hook)?);
+            links.push(multi::Link::new(program.as_fd(), kind, path, &of_hook)?);
         }
     }
     Ok(links)
-}
-
-fn by_event(
-    programs: &mut [UProbe],
-    path: &str,
-    place: &Place,
-) -> Result<UProbeLink, ProgramError> {
-    let point = UProbeAttachPoint {
-        location: UProbeAttachLocation::AbsoluteOffset(place.offset),
-        cookie: Some(place.site.cookie()),
-    };
-    let program = &mut programs[place.hook as usize];
-    let id = program.attach(point, path, UProbeScope::AllProcesses)?;
-    program.take_link(id)
 }
 
 fn multi_programs(ebpf: &Ebpf, bytes: &[u8]) -> Result<Programs, ProgramError> {
@@ -316,7 +304,7 @@ fn multi_programs(ebpf: &Ebpf, bytes: &[u8]) -> Result<Programs, ProgramError> {
     Ok(Programs::Multi { programs, data })
 }
 
-fn programs(ebpf: &mut Ebpf) -> Result<Vec<UProbe>, ProgramError> {
+fn programs(ebpf: &mut Ebpf) -> Result<Vec<OwnedFd>, ProgramError> {
     fn loaded<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, ProgramError> {
         let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
         let program: &mut UProbe = program.try_into()?;
@@ -329,11 +317,10 @@ fn programs(ebpf: &mut Ebpf) -> Result<Vec<UProbe>, ProgramError> {
     let data = data.map_err(ProgramError::IOError)?;
     let next = ebpf.map_mut(NEXT).ok_or(ProgramError::NotLoaded)?;
     ProgramArray::try_from(next)?.set(0, &data, 0)?;
-    let handle = |(name, kind): (&'static str, _)| {
-        let info = loaded(ebpf, name)?.info()?;
-        // SAFETY: an entry probe and a return probe are the same to the kernel's verifier; only
-        // the way of attaching differs.
-        unsafe { UProbe::from_program_info(info, name.into(), kind) }
+    // An entry probe and a return probe are the same to the kernel's verifier; only the way of attaching differs.
+    let handle = |(name, _)| {
+        let program = loaded(ebpf, name)?.fd()?.as_fd();
+        program.try_clone_to_owned().map_err(ProgramError::IOError)
     };
     HOOKS.into_iter().map(handle).collect()
 }

@@ -51,6 +51,7 @@ impl Loader {
     pub(super) fn new(bytes: &[u8], ebpf: &Ebpf, names: &[&str]) -> Result<Self, ProgramError> {
         let refused = |message: String| ProgramError::IOError(io::Error::other(message));
         let mut object = Object::parse(bytes).map_err(|error| refused(error.to_string()))?;
+        let btf = type_information(&mut object)?;
         object
             .programs
             .retain(|name, _| names.contains(&name.as_str()));
@@ -69,10 +70,7 @@ impl Loader {
             )
             .and_then(|()| object.relocate_calls(&text))
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self {
-            object,
-            btf: type_information(ebpf)?,
-        })
+        Ok(Self { object, btf })
     }
 
     pub(super) fn load(&self, name: &str) -> Result<OwnedFd, ProgramError> {
@@ -230,16 +228,22 @@ fn link(
     descriptor(bpf_cmd::BPF_LINK_CREATE, &attr)
 }
 
-/// Of the object's types: that of any program which is loaded.
-fn type_information(ebpf: &Ebpf) -> Result<OwnedFd, ProgramError> {
-    let loaded = ebpf
-        .programs()
-        .filter_map(|(_, program)| program.info().ok());
-    let id = loaded.into_iter().find_map(|info| info.btf_id());
+/// The object's types once more: to get those that are loaded, by their number, takes CAP_SYS_ADMIN.
+fn type_information(object: &mut Object) -> Result<OwnedFd, ProgramError> {
+    let refused = |message: &str| ProgramError::IOError(io::Error::other(message.to_owned()));
+    let features = aya::features().btf();
+    let features = features.ok_or_else(|| refused("the kernel takes no type information"))?;
+    let types = object
+        .fixup_and_sanitize_btf(features)
+        .map_err(|error| refused(&error.to_string()))?;
+    let bytes = types
+        .ok_or_else(|| refused("an object without type information"))?
+        .to_bytes();
     // SAFETY: plain integers, for which all-zero bytes are valid.
     let mut attr: bpf_attr = unsafe { zeroed() };
-    attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id.ok_or(ProgramError::NotLoaded)?;
-    descriptor(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &attr).map_err(ProgramError::IOError)
+    attr.__bindgen_anon_7.btf = address(&bytes);
+    attr.__bindgen_anon_7.btf_size = bytes.len() as u32;
+    descriptor(bpf_cmd::BPF_BTF_LOAD, &attr).map_err(ProgramError::IOError)
 }
 
 /// `None`: a map of a kind that weft does not use.
@@ -262,7 +266,7 @@ fn address<T>(values: &[T]) -> u64 {
     values.as_ptr() as u64
 }
 
-fn descriptor(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
+pub(super) fn descriptor(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
     let fd = bpf(command, attr)?;
     // SAFETY: these commands give a new descriptor, which nobody else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
