@@ -23,11 +23,15 @@ pub(super) fn current(runtime: &Runtime) -> u64 {
     if pthread == 0 || pthread != caller::thread_pointer() {
         return UNKNOWN_TASK;
     }
-    let own = word(field(thread, own));
-    let running = word(field(thread, running));
-    // Also of a garbage collector whose pointers are not addresses.
-    if own == 0 || word(own.wrapping_add(EETOP)) != thread {
-        return UNKNOWN_TASK;
+    let mut own = word(field(thread, own));
+    let mut running = word(field(thread, running));
+    let is_own = |own: u64| own != 0 && word(own.wrapping_add(EETOP)) == thread;
+    if !is_own(own) {
+        own = uncoloured(own);
+        running = uncoloured(running);
+        if !is_own(own) {
+            return UNKNOWN_TASK;
+        }
     }
     if own == running {
         return 0;
@@ -35,6 +39,19 @@ pub(super) fn current(runtime: &Runtime) -> u64 {
     match caller::read::<[u64; 2]>(running.wrapping_add(EETOP)) {
         Some([0, id]) if id != 0 && id < UNKNOWN_TASK => id,
         _ => UNKNOWN_TASK,
+    }
+}
+
+/// The address in a pointer of generational ZGC (`zAddress.hpp`): it stands above the one of bits 12 to 15 that
+/// is set.
+#[inline(always)]
+fn uncoloured(pointer: u64) -> u64 {
+    match pointer >> 12 & 0xf {
+        1 => pointer >> 13,
+        2 => pointer >> 14,
+        4 => pointer >> 15,
+        8 => pointer >> 16,
+        _ => 0,
     }
 }
 
