@@ -18,6 +18,10 @@ use crate::maps::{self, CONTROL, RECORDS, add, count};
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_BYTES: Global<u64> = Global::new(1 << 20);
 
+/// Larger than any record, so that some record of those that pass the fill finds it here. Should none, because
+/// several CPUs wrote at once, the agent looks by itself soon.
+const WAKE_WINDOW: u64 = 8 << 10;
+
 /// One piece of a call: the record, and where its payload stands in the user's memory.
 pub(crate) struct Piece {
     pub(crate) record: DataRecord,
@@ -189,7 +193,9 @@ fn wake() -> u64 {
     // SAFETY: a query of our own ring.
     let waiting =
         unsafe { bpf_ringbuf_query(maps::pointer(&RECORDS), u64::from(BPF_RB_AVAIL_DATA)) };
-    u64::from(if waiting > WAKE_BYTES.load() {
+    // While the fill passes, and no more when it is above: each wake-up is an interrupt to this CPU,
+    // which costs more than all the rest, and an agent that has fallen behind does not sleep.
+    u64::from(if waiting.wrapping_sub(WAKE_BYTES.load()) < WAKE_WINDOW {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
