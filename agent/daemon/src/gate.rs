@@ -204,8 +204,7 @@ mod tests {
         let policy = TracePolicy {
             namespace: "shop".into(),
             name: "all".into(),
-            generation: 1,
-            spec: crate::kubernetes::PolicySpec::default(),
+            ..TracePolicy::default()
         };
         let mut passed = |from: u64, to: u64| {
             let times = from..to;

@@ -130,10 +130,15 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn log_to_stderr(level: LevelFilter) {
-    env_logger::Builder::new()
-        .filter_level(level)
-        .format_target(false)
-        .init();
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(level).format_target(false);
+    // What it says of each attempt is said once, by who asks it.
+    if level < LevelFilter::Debug {
+        logger.filter_module("kube", LevelFilter::Off);
+        logger.filter_module("kube_client", LevelFilter::Off);
+        logger.filter_module("kube_runtime", LevelFilter::Off);
+    }
+    logger.init();
 }
 
 impl From<config::Error> for Failure {

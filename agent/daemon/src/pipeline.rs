@@ -20,7 +20,7 @@ use crate::{
     figures::Published,
     gate::Gate,
     kubernetes::SeenPods,
-    policy::{Change, Heard, Judge, Policy},
+    policy::{Change, Heard, Judge, Looks, Policy},
     status::{Found, Status, seen_pods},
     telemetry::Health,
     tls::{News, Watch},
@@ -43,6 +43,7 @@ pub(crate) struct Pipeline {
     pub(crate) changes: Receiver<Change>,
     /// Nothing is written into what goes there.
     pub(crate) nearby: Option<OwnAddresses>,
+    pub(crate) looks: Looks,
     pub(crate) pods_seen: SeenPods,
     pub(crate) pods_seen_ns: u64,
     pub(crate) stop: Arc<AtomicBool>,
@@ -183,6 +184,11 @@ impl Pipeline {
             flow.drain_processes(|event| heard.push(learn(event, processes)));
         });
         for heard in heard {
+            if let Heard::Ended(process) = heard
+                && !self.judge.traces(process.tgid)
+            {
+                self.processes.forget(process);
+            }
             self.judge
                 .hear(heard, &mut self.probes, &self.tls, &mut self.flow);
         }
@@ -255,13 +261,33 @@ impl Pipeline {
         while let Ok(question) = self.questions.try_recv() {
             self.answer(question);
         }
+        self.look_again();
         let now_ns = monotonic_ns();
         let policy = self.judge.policy();
-        let asked = policy.cluster().is_some_and(|it| it.policies().next().is_some());
+        let asked = policy
+            .cluster()
+            .is_some_and(|it| it.policies().next().is_some());
         if asked && now_ns.saturating_sub(self.pods_seen_ns) >= PODS_NS {
             self.pods_seen_ns = now_ns;
             self.pods_seen.set(seen_pods(&self.judge, &self.flow));
         }
+    }
+
+    /// After a loss of records, some of which may have told of processes. Looking at `/proc` takes longer than
+    /// the pipeline has time.
+    fn look_again(&mut self) {
+        let Self {
+            probes,
+            flow,
+            judge,
+            tls,
+            looks,
+            ..
+        } = self;
+        if let Some(running) = looks.done() {
+            judge.compare(&running, probes, tls, flow);
+        }
+        looks.begin(probes.lost());
     }
 
     /// Who asked may have gone.
@@ -318,7 +344,7 @@ fn learn(event: ProcessEvent, processes: &mut Processes) -> Heard {
         },
         ProcessEvent::Exited(process) => {
             processes.exited(process);
-            Heard::Ended(process.tgid)
+            Heard::Ended(process)
         }
     }
 }

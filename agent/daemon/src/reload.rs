@@ -42,10 +42,7 @@ impl Mark {
 }
 
 impl<'a> Reload<'a> {
-    pub(crate) fn new(
-        file: Option<&'a Path>,
-        read: &'a dyn Fn() -> Result<Config, Error>,
-    ) -> Self {
+    pub(crate) fn new(file: Option<&'a Path>, read: &'a dyn Fn() -> Result<Config, Error>) -> Self {
         Self {
             file,
             read,
@@ -80,7 +77,9 @@ impl<'a> Reload<'a> {
                 Ok(config) => {
                     let rest = Some(rest(&config));
                     if self.last != rest {
-                        log::warn!("beside selection, what has changed in the configuration counts from the next start");
+                        log::warn!(
+                            "beside selection, what has changed in the configuration counts from the next start"
+                        );
                         self.last = rest;
                     }
                     change(config.selection);

@@ -26,14 +26,16 @@ use weft_proto::propagation::Propagator;
 
 use crate::{
     bpf::{self, Door, Probes, Way},
-    config::{Config, DoorChoice, Inject, Instrumented, SamplerName, Sampling, UprobeChoice},
+    config::{
+        Config, DoorChoice, Inject, Instrumented, Kubernetes, SamplerName, Sampling, UprobeChoice,
+    },
     discover::{self, OwnAddresses, Processes, Rules},
     export::{self, Exports},
     figures::Published,
     gate::Gate,
     kubernetes::{self, Cluster, SeenPods},
     pipeline::Pipeline,
-    policy::{Change, Judge, Policy, Selector},
+    policy::{Change, Judge, Looks, Policy, Selector},
     reload::Reload,
     telemetry::{self, Registry},
     tls::{Trials, Watch},
@@ -64,6 +66,11 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
         log::warn!("off: {limit}");
     }
     let mut policy = Policy::new(config.selection.clone(), std::process::id());
+    if Kubernetes::is_in_pod() && !config.kubernetes.is_enabled() {
+        log::warn!(
+            "off: Kubernetes: this is a pod, and WEFT_NODE_NAME is not set; what it may see is traced, opted in or not"
+        );
+    }
     if config.kubernetes.is_enabled() {
         // Of nobody it is known yet that he has opted in.
         policy = policy.with_cluster(Arc::new(Cluster::new(config.kubernetes.clone())));
@@ -125,6 +132,7 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
         questions,
         changes,
         nearby: (config.propagation.inject == Inject::Auto).then(OwnAddresses::read),
+        looks: Looks::default(),
         pods_seen: pods_seen.clone(),
         pods_seen_ns: 0,
         stop: Arc::clone(&stop),
@@ -142,12 +150,17 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
         true => {
             let (change, health) = (change.clone(), health.clone());
             let seen = pods_seen.clone();
-            Some(kubernetes::start(&config.kubernetes, &registry, seen, move |cluster| {
-                if let Some(health) = health.as_ref().filter(|_| cluster.is_listed()) {
-                    health.set_ready();
-                }
-                let _ended = change.send(Change::Cluster(cluster));
-            })?)
+            Some(kubernetes::start(
+                &config.kubernetes,
+                &registry,
+                seen,
+                move |cluster| {
+                    if let Some(health) = health.as_ref().filter(|_| cluster.is_listed()) {
+                        health.set_ready();
+                    }
+                    let _ended = change.send(Change::Cluster(cluster));
+                },
+            )?)
         }
         false => {
             health.iter().for_each(telemetry::Health::set_ready);

@@ -228,7 +228,12 @@ impl Traffic {
 /// By process id.
 fn traffic(flow: &Flow) -> HashMap<u32, Traffic> {
     let mut traffic: HashMap<u32, Traffic> = HashMap::new();
-    flow.diagnose_all(|summary| traffic.entry(summary.process.tgid).or_default().add(&summary));
+    flow.diagnose_all(|summary| {
+        traffic
+            .entry(summary.process.tgid)
+            .or_default()
+            .add(&summary)
+    });
     traffic
 }
 
@@ -272,20 +277,23 @@ impl Found {
             .filter(|facts| is_named(facts, name, processes, &policy))
             .map(|facts| facts.pid)
             .collect();
-        let pod = policy.cluster().filter(|_| pids.is_empty()).and_then(|cluster| {
-            let pod = cluster.pods().find(|pod| names(pod, name))?;
-            let (action, rule) = cluster.judge_pod(pod);
-            let verdict = match action {
-                Action::Include => "to be traced",
-                Action::Exclude => "not to be traced",
-            };
-            Some(format!(
-                "pod {}/{} has no process here; it is {verdict}: {}",
-                pod.namespace,
-                pod.name,
-                rule.words()
-            ))
-        });
+        let pod = policy
+            .cluster()
+            .filter(|_| pids.is_empty())
+            .and_then(|cluster| {
+                let pod = cluster.pods().find(|pod| names(pod, name))?;
+                let (action, rule) = cluster.judge_pod(pod);
+                let verdict = match action {
+                    Action::Include => "to be traced",
+                    Action::Exclude => "not to be traced",
+                };
+                Some(format!(
+                    "pod {}/{} has no process here; it is {verdict}: {}",
+                    pod.namespace,
+                    pod.name,
+                    rule.words()
+                ))
+            });
         Self { pids, pod }
     }
 }

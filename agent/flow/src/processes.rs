@@ -93,7 +93,9 @@ impl Processes {
     /// `None`: as configured.
     pub(crate) fn sample(&mut self, tgid: u32, sampler: Option<Sampler>) {
         match sampler {
-            Some(sampler) if self.samplers.len() < self.cap || self.samplers.contains_key(&tgid) => {
+            Some(sampler)
+                if self.samplers.len() < self.cap || self.samplers.contains_key(&tgid) =>
+            {
                 self.samplers.insert(tgid, sampler);
             }
             _ => drop(self.samplers.remove(&tgid)),

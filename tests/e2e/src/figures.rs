@@ -31,6 +31,15 @@ pub fn with_metrics(scene: &Scene, configuration: &str) -> Result<(Weft, Metrics
 }
 
 impl Metrics {
+    /// Of a weft that was told to listen there.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn read(&self) -> Result<Figures> {
         let mut client = Client::connect(self.address)?;
         let answer = client

@@ -43,6 +43,13 @@ const RULES: &[Rule] = &[
         reason: "only agent/daemon/src/bpf knows aya",
     },
     Rule {
+        words: &["kube", "k8s_openapi"],
+        within: &["agent/", "tests/"],
+        except: &["agent/daemon/src/kubernetes/"],
+        tests: Tests::Too,
+        reason: "only agent/daemon/src/kubernetes knows the API server's crates",
+    },
+    Rule {
         words: &[
             "opentelemetry",
             "opentelemetry_otlp",

@@ -46,9 +46,7 @@ impl Probes {
             }
         }
         for &(port, verdict) in &selection.ports {
-            self.ports
-                .insert(port, verdict as u32, 0)
-                .map_err(failed)?;
+            self.ports.insert(port, verdict as u32, 0).map_err(failed)?;
         }
         self.current.mode = match selection {
             Selection { none: true, .. } => Mode::None,

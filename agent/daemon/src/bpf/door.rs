@@ -132,11 +132,7 @@ fn open_tracepoints(
         .map_err(|error| error.to_string())
 }
 
-fn open_functions(
-    ebpf: &mut Ebpf,
-    kernel: &KernelBtf,
-    btf: &Btf,
-) -> Result<Vec<Watching>, String> {
+fn open_functions(ebpf: &mut Ebpf, kernel: &KernelBtf, btf: &Btf) -> Result<Vec<Watching>, String> {
     if let Some(name) = FUNCTIONS.iter().find(|name| !kernel.has_function(name)) {
         return Err(format!("no function {name} to trace"));
     }

@@ -191,6 +191,12 @@ impl Probes {
         Counter::ALL.iter().map(sum).collect()
     }
 
+    /// Records that the ring had no room for.
+    pub(crate) fn lost(&self) -> u64 {
+        let values = self.counters.get(&(Counter::RecordsRingFull as u32), 0);
+        values.map_or(0, |values| values.iter().sum())
+    }
+
     /// Hooks that the kernel left out because one was already running on that CPU: its own count
     /// (`recursion_misses` of each program, Linux 5.12).
     pub(crate) fn missed(&self) -> u64 {

@@ -15,8 +15,8 @@ mod user;
 
 pub(crate) use capability::{Capability, State, capabilities, site_costs};
 pub(crate) use control::Selection;
-pub(crate) use inject::Writing;
 pub(crate) use door::Door;
+pub(crate) use inject::Writing;
 pub(crate) use load::{Error, Options, Probes};
 pub(crate) use mapping::map_file;
 pub(crate) use sites::SiteCosts;

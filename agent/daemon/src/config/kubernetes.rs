@@ -9,7 +9,7 @@ use super::{Action, Error, env::Environment};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Kubernetes {
-    /// `None`: where weft runs in a pod, or a kubeconfig is given.
+    /// `None`: where weft runs in a pod and is told its node, or a kubeconfig is given.
     pub(crate) enabled: Option<bool>,
     /// `None`: the pod's own service account.
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -31,9 +31,13 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/tok
 
 impl Kubernetes {
     pub(crate) fn is_enabled(&self) -> bool {
-        self.enabled.unwrap_or_else(|| {
-            self.kubeconfig.is_some() || Path::new(SERVICE_ACCOUNT).exists()
-        })
+        let in_pod = || Self::is_in_pod() && self.node.is_some();
+        self.enabled
+            .unwrap_or_else(|| self.kubeconfig.is_some() || in_pod())
+    }
+
+    pub(crate) fn is_in_pod() -> bool {
+        Path::new(SERVICE_ACCOUNT).exists()
     }
 
     pub(super) fn apply(&mut self, env: &Environment) -> Result<(), Error> {

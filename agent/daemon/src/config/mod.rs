@@ -299,6 +299,11 @@ impl Config {
         if self.batch.spans == 0 || self.batch.queue_spans == 0 {
             return fault("batch.spans and batch.queue_spans are at least 1");
         }
+        if self.kubernetes.is_enabled() && self.kubernetes.node.is_none() {
+            return fault(
+                "kubernetes.node is not known: set it, or WEFT_NODE_NAME from spec.nodeName of weft's pod",
+            );
+        }
         if !self.kernel.ring_bytes.0.is_power_of_two() || self.kernel.ring_bytes.0 < 4096 {
             return fault("kernel.ring_bytes is a power of two, at least 4KiB");
         }

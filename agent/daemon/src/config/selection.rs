@@ -124,12 +124,12 @@ impl TryFrom<WrittenRule> for SelectionRule {
             (true, true) => Who::Processes(conditions),
             (false, false) => Who::Ports(ports),
             (false, true) => {
-                return Err(
-                    "a rule names exe, args, cgroup, unit, container or ports".to_owned()
-                );
+                return Err("a rule names exe, args, cgroup, unit, container or ports".to_owned());
             }
             (true, false) => {
-                return Err("a rule with `ports` is for connections: it names nothing else".to_owned());
+                return Err(
+                    "a rule with `ports` is for connections: it names nothing else".to_owned(),
+                );
             }
         };
         Ok(Self { action, who })

@@ -192,15 +192,45 @@ mod tests {
     fn containers() {
         use Runtime::*;
         let scope = "docker-ID.scope";
-        check("0::/system.slice/docker-ID.scope\n", Some(Docker), None, Some(scope));
-        check("12:memory:/docker/ID\n11:cpu:/docker/ID\n0::/\n", Some(Docker), None, None);
+        check(
+            "0::/system.slice/docker-ID.scope\n",
+            Some(Docker),
+            None,
+            Some(scope),
+        );
+        check(
+            "12:memory:/docker/ID\n11:cpu:/docker/ID\n0::/\n",
+            Some(Docker),
+            None,
+            None,
+        );
         let scope = Some("libpod-ID.scope");
-        check("0::/machine.slice/libpod-ID.scope/container", Some(Podman), None, scope);
-        check("0::/machine.slice/libpod-ID.scope", Some(Podman), None, scope);
-        check("9:pids:/libpod_parent/libpod-ID\n0::/\n", Some(Podman), None, None);
+        check(
+            "0::/machine.slice/libpod-ID.scope/container",
+            Some(Podman),
+            None,
+            scope,
+        );
+        check(
+            "0::/machine.slice/libpod-ID.scope",
+            Some(Podman),
+            None,
+            scope,
+        );
+        check(
+            "9:pids:/libpod_parent/libpod-ID\n0::/\n",
+            Some(Podman),
+            None,
+            None,
+        );
         check("0::/default/ID", None, None, None);
         let scope = Some("nerdctl-ID.scope");
-        check("0::/system.slice/nerdctl-ID.scope", Some(Containerd), None, scope);
+        check(
+            "0::/system.slice/nerdctl-ID.scope",
+            Some(Containerd),
+            None,
+            scope,
+        );
     }
 
     #[test]
@@ -223,7 +253,12 @@ mod tests {
         let text = "4:net_cls:/\n0::/kubepods/podUID/ID\n";
         check(text, None, Some(UID), None);
         let text = "0::/system.slice/containerd.service/kubepods-besteffort-podUID_.slice:cri-containerd:ID";
-        check(text, Some(Containerd), Some(UID), Some("containerd.service"));
+        check(
+            text,
+            Some(Containerd),
+            Some(UID),
+            Some("containerd.service"),
+        );
         // A node that is a container, and an agent in a cgroup namespace of its own.
         let outer = "a".repeat(64);
         let text = format!(
@@ -237,16 +272,38 @@ mod tests {
     #[test]
     fn others() {
         for (text, path, unit) in [
-            ("0::/machine.slice/libpod-conmon-ID.scope", "/machine.slice/libpod-conmon-ID.scope", Some("libpod-conmon-ID.scope")),
-            ("0::/user.slice/user-1000.slice/session-2.scope", "/user.slice/user-1000.slice/session-2.scope", Some("session-2.scope")),
-            ("3:cpu:/\n1:name=systemd:/system.slice/nginx.service\n0::/system.slice/nginx.service\n", "/system.slice/nginx.service", Some("nginx.service")),
-            ("0::/kubepods/burstable/podnone", "/kubepods/burstable/podnone", None),
+            (
+                "0::/machine.slice/libpod-conmon-ID.scope",
+                "/machine.slice/libpod-conmon-ID.scope",
+                Some("libpod-conmon-ID.scope"),
+            ),
+            (
+                "0::/user.slice/user-1000.slice/session-2.scope",
+                "/user.slice/user-1000.slice/session-2.scope",
+                Some("session-2.scope"),
+            ),
+            (
+                "3:cpu:/\n1:name=systemd:/system.slice/nginx.service\n0::/system.slice/nginx.service\n",
+                "/system.slice/nginx.service",
+                Some("nginx.service"),
+            ),
+            (
+                "0::/kubepods/burstable/podnone",
+                "/kubepods/burstable/podnone",
+                None,
+            ),
             ("0::/", "/", None),
             ("", "", None),
         ] {
             let place = Place::read(&text.replace("ID", ID));
-            assert_eq!((&place.container, place.path.as_str()), (&None, &*path.replace("ID", ID)));
-            assert_eq!(place.unit(), unit.map(|unit| unit.replace("ID", ID)).as_deref());
+            assert_eq!(
+                (&place.container, place.path.as_str()),
+                (&None, &*path.replace("ID", ID))
+            );
+            assert_eq!(
+                place.unit(),
+                unit.map(|unit| unit.replace("ID", ID)).as_deref()
+            );
         }
     }
 }

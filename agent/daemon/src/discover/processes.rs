@@ -161,6 +161,12 @@ impl Processes {
         made
     }
 
+    /// No span comes of it any more: it has ended, and was not traced.
+    pub(crate) fn forget(&mut self, process: Process) {
+        self.entries.remove(&process);
+        self.figures.known.set(self.entries.len() as u64);
+    }
+
     /// The resource that spans of a process would have.
     pub(crate) fn describe(&self, facts: &ProcessFacts, policy: &Policy) -> Resource {
         let around = policy.cluster().map(|cluster| Surroundings {
@@ -234,7 +240,10 @@ impl Surroundings<'_> {
         container.pod_uid.as_ref()?;
         match self.pod {
             None => Some("k8s.pod"),
-            Some(pod) => pod.container(&container.id).is_none().then_some("k8s.container"),
+            Some(pod) => pod
+                .container(&container.id)
+                .is_none()
+                .then_some("k8s.container"),
         }
     }
 }

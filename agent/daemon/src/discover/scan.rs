@@ -23,7 +23,9 @@ pub(crate) fn unix_socket_inodes() -> HashSet<u64> {
     let Ok(processes) = all_processes() else {
         return HashSet::new();
     };
-    let pids = processes.flatten().map(|process| process.pid.unsigned_abs());
+    let pids = processes
+        .flatten()
+        .map(|process| process.pid.unsigned_abs());
     unix_socket_inodes_of(&pids.collect::<Vec<_>>())
 }
 

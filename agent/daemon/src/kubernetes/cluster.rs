@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use kube::core::{Selector, SelectorExt as _};
-
 use super::objects::{InjectSpec, LimitsSpec, Pod, SamplingSpec, TracePolicy, Wish};
 use crate::config::{Action, Kubernetes};
 
@@ -230,17 +228,5 @@ impl Cluster {
             changed |= self.put_policy(policy);
         }
         changed
-    }
-}
-
-// === impl TracePolicy ===
-
-impl TracePolicy {
-    /// Whether it is for a pod of its namespace. A selector that cannot be read selects nothing.
-    pub(crate) fn is_for(&self, pod: &Pod) -> bool {
-        let Some(selector) = &self.spec.selector else {
-            return true;
-        };
-        Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(&pod.labels))
     }
 }

@@ -66,7 +66,10 @@ pub(crate) fn describe(
     };
     let named = label("app.kubernetes.io/instance").or_else(|| label("app.kubernetes.io/name"));
     let owner = owners.first().map(|(_, name, _)| name);
-    resource.set("service.name", named.or(owner).unwrap_or(&pod.name).as_str());
+    resource.set(
+        "service.name",
+        named.or(owner).unwrap_or(&pod.name).as_str(),
+    );
     let version = label("app.kubernetes.io/version").map(String::as_str);
     if let Some(version) = version.or_else(|| image.and_then(|image| image.version())) {
         resource.set("service.version", version);
@@ -205,30 +208,55 @@ mod tests {
     fn owners_name_services() {
         let settings = Kubernetes::default();
         let hash = [("pod-template-hash", "7d4b9")];
-        check(&pod("ReplicaSet", "web-7d4b9", &hash), &settings, &[
-            ("service.name", "web"),
-            ("service.namespace", "shop"),
-            ("service.version", "1.4"),
-            ("service.instance.id", "shop.web-7d4b9-x2x.app"),
-            ("k8s.deployment.name", "web"),
-            ("k8s.replicaset.name", "web-7d4b9"),
-            ("k8s.replicaset.uid", "o"),
-            ("k8s.deployment.uid", ""),
-            ("container.image.name", "registry:5000/shop/web"),
-        ]);
-        check(&pod("ReplicaSet", "web-7d4b9", &[]), &settings, &[
-            ("service.name", "web-7d4b9"),
-            ("k8s.deployment.name", ""),
-        ]);
-        check(&pod("StatefulSet", "db", &[]), &settings, &[("k8s.statefulset.name", "db"), ("service.name", "db")]);
-        check(&pod("DaemonSet", "log", &[]), &settings, &[("k8s.daemonset.name", "log")]);
-        check(&pod("Job", "report-28912345", &[]), &settings, &[
-            ("service.name", "report"),
-            ("k8s.cronjob.name", "report"),
-            ("k8s.job.name", "report-28912345"),
-        ]);
-        check(&pod("Job", "import-2024", &[]), &settings, &[("service.name", "import-2024"), ("k8s.cronjob.name", "")]);
-        check(&pod("Node", "n1", &[]), &settings, &[("service.name", "web-7d4b9-x2x")]);
+        check(
+            &pod("ReplicaSet", "web-7d4b9", &hash),
+            &settings,
+            &[
+                ("service.name", "web"),
+                ("service.namespace", "shop"),
+                ("service.version", "1.4"),
+                ("service.instance.id", "shop.web-7d4b9-x2x.app"),
+                ("k8s.deployment.name", "web"),
+                ("k8s.replicaset.name", "web-7d4b9"),
+                ("k8s.replicaset.uid", "o"),
+                ("k8s.deployment.uid", ""),
+                ("container.image.name", "registry:5000/shop/web"),
+            ],
+        );
+        check(
+            &pod("ReplicaSet", "web-7d4b9", &[]),
+            &settings,
+            &[("service.name", "web-7d4b9"), ("k8s.deployment.name", "")],
+        );
+        check(
+            &pod("StatefulSet", "db", &[]),
+            &settings,
+            &[("k8s.statefulset.name", "db"), ("service.name", "db")],
+        );
+        check(
+            &pod("DaemonSet", "log", &[]),
+            &settings,
+            &[("k8s.daemonset.name", "log")],
+        );
+        check(
+            &pod("Job", "report-28912345", &[]),
+            &settings,
+            &[
+                ("service.name", "report"),
+                ("k8s.cronjob.name", "report"),
+                ("k8s.job.name", "report-28912345"),
+            ],
+        );
+        check(
+            &pod("Job", "import-2024", &[]),
+            &settings,
+            &[("service.name", "import-2024"), ("k8s.cronjob.name", "")],
+        );
+        check(
+            &pod("Node", "n1", &[]),
+            &settings,
+            &[("service.name", "web-7d4b9-x2x")],
+        );
     }
 
     #[test]
@@ -243,22 +271,38 @@ mod tests {
             labels: vec!["app.kubernetes.io/name".into()],
             ..Kubernetes::default()
         };
-        check(&pod, &settings, &[
-            ("service.name", "webshop"),
-            ("service.version", "9"),
-            ("k8s.pod.label.app.kubernetes.io/name", "webshop"),
-        ]);
+        check(
+            &pod,
+            &settings,
+            &[
+                ("service.name", "webshop"),
+                ("service.version", "9"),
+                ("k8s.pod.label.app.kubernetes.io/name", "webshop"),
+            ],
+        );
         let without = Kubernetes {
             service_labels: false,
             ..Kubernetes::default()
         };
-        check(&pod, &without, &[("service.name", "web"), ("service.version", "1.4")]);
-        for (key, value) in [("service.name", "cart"), ("deployment.environment.name", "prod")] {
-            pod.annotations.insert(format!("{RESOURCE}{key}"), value.into());
-        }
-        check(&pod, &settings, &[
+        check(
+            &pod,
+            &without,
+            &[("service.name", "web"), ("service.version", "1.4")],
+        );
+        for (key, value) in [
             ("service.name", "cart"),
             ("deployment.environment.name", "prod"),
-        ]);
+        ] {
+            pod.annotations
+                .insert(format!("{RESOURCE}{key}"), value.into());
+        }
+        check(
+            &pod,
+            &settings,
+            &[
+                ("service.name", "cart"),
+                ("deployment.environment.name", "prod"),
+            ],
+        );
     }
 }

@@ -23,22 +23,16 @@ use tokio::{
 
 use crate::{config::Kubernetes, telemetry::Registry};
 
-#[cfg(test)]
-pub(crate) use self::objects::PolicySpec;
+use self::watch::{Figures, Watches};
 pub(crate) use self::{
     cluster::{Cluster, PodRule, Terms},
     metadata::describe,
     objects::{Pod, TracePolicy},
     status::{SeenPod, SeenPods},
 };
-use self::watch::{Figures, Watches};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error(
-        "kubernetes.node is not known: set it, or WEFT_NODE_NAME from spec.nodeName of weft's pod"
-    )]
-    NoNode,
     #[error("{0}")]
     Access(String),
     #[error("a thread for the watches: {0}")]
@@ -57,14 +51,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Begins to watch. `publish` is handed each new state of the cluster.
 ///
 /// # Errors
-/// The node is not named, or the way to the API server cannot be found. That it is away is none.
+/// The way to the API server cannot be found. That it is away is none.
 pub(crate) fn start(
     settings: &Kubernetes,
     registry: &Registry,
     seen: SeenPods,
     publish: impl Fn(Arc<Cluster>) + Send + 'static,
 ) -> Result<Watching, Error> {
-    let node = settings.node.clone().ok_or(Error::NoNode)?;
+    // The configuration has been checked.
+    let node = settings.node.clone().unwrap_or_default();
     let cluster = Cluster::new(settings.clone());
     let figures = Figures::register(registry);
     let runtime = runtime::Builder::new_current_thread()

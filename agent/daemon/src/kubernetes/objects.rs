@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use kube::{api::ApiResource, core::Object};
+use kube::{
+    api::ApiResource,
+    core::{Object, Selector, SelectorExt as _},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Action;
@@ -56,12 +59,23 @@ pub(crate) enum Wish {
 }
 
 /// `TracePolicy` of `weft.dev/v1alpha1`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TracePolicy {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) generation: i64,
     pub(crate) spec: PolicySpec,
+    pub(super) pods: Pods,
+}
+
+/// Which pods of its namespace a policy is for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Pods {
+    #[default]
+    All,
+    Labelled(Selector),
+    /// The selector cannot be read: no pod.
+    None,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -163,7 +177,9 @@ impl Pod {
         let mut annotations = annotations.unwrap_or_default();
         annotations.retain(|name, _| name.starts_with(RESOURCE) || kept.contains(name));
         let owners = owner_references.unwrap_or_default();
-        let owner = owners.into_iter().find(|owner| owner.controller == Some(true));
+        let owner = owners
+            .into_iter()
+            .find(|owner| owner.controller == Some(true));
         let status = object.status.unwrap_or_default();
         Some(Self {
             uid: uid?,
@@ -239,11 +255,26 @@ fn containers(spec: &PodSpec, status: &PodStatus) -> Vec<PodContainer> {
 // === impl TracePolicy ===
 
 impl TracePolicy {
+    /// Whether it is for a pod of its namespace.
+    pub(super) fn is_for(&self, pod: &Pod) -> bool {
+        match &self.pods {
+            Pods::All => true,
+            Pods::Labelled(selector) => selector.matches(&pod.labels),
+            Pods::None => false,
+        }
+    }
+
     pub(super) fn of(object: PolicyObject) -> Option<Self> {
         Some(Self {
             namespace: object.metadata.namespace?,
             name: object.metadata.name?,
             generation: object.metadata.generation.unwrap_or_default(),
+            pods: match &object.spec.selector {
+                None => Pods::All,
+                Some(selector) => {
+                    Selector::try_from(selector.clone()).map_or(Pods::None, Pods::Labelled)
+                }
+            },
             spec: object.spec,
         })
     }

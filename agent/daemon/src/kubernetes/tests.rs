@@ -62,8 +62,17 @@ fn what_is_kept_of_a_pod() {
     });
     let pod = pod("u", "shop", &more);
     assert_eq!(pod.trace, Some(Wish::Trace(Include)));
-    assert_eq!(pod.annotations.keys().map(String::as_str).collect::<Vec<_>>(), ["resource.opentelemetry.io/service.name", "team"]);
-    assert_eq!(pod.owner.as_ref().map(|owner| owner.name.as_str()), Some("web-1"));
+    assert_eq!(
+        pod.annotations
+            .keys()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+        ["resource.opentelemetry.io/service.name", "team"]
+    );
+    assert_eq!(
+        pod.owner.as_ref().map(|owner| owner.name.as_str()),
+        Some("web-1")
+    );
     let container = pod.container(&id).unwrap();
     assert_eq!((container.name.as_str(), container.restarts), ("app", 2));
     assert_eq!(pod.container(&"b".repeat(64)), None);
@@ -108,12 +117,29 @@ fn the_annotation_wins_over_the_namespace_over_the_configuration() {
 #[test]
 fn policies_that_name_pods_go_first() {
     let mut cluster = Cluster::new(Kubernetes::default());
-    let web = pod("u", "shop", &json!({"metadata": {"labels": {"app": "web"}}}));
+    let web = pod(
+        "u",
+        "shop",
+        &json!({"metadata": {"labels": {"app": "web"}}}),
+    );
     assert_eq!(cluster.terms(&web), Terms::default());
-    cluster.put_policy(policy("all", &json!({"sampling": {"ratio": 0.5}, "limits": {"spansPerSecond": 10}})));
+    cluster.put_policy(policy(
+        "all",
+        &json!({"sampling": {"ratio": 0.5}, "limits": {"spansPerSecond": 10}}),
+    ));
     let terms = cluster.terms(&web);
-    assert_eq!((terms.ratio, terms.unwritten, terms.limit.map(|(_, limit)| limit)), (Some(0.5), false, Some(10)));
-    cluster.put_policy(policy("web", &json!({"selector": {"matchLabels": {"app": "web"}}, "inject": "never"})));
+    assert_eq!(
+        (
+            terms.ratio,
+            terms.unwritten,
+            terms.limit.map(|(_, limit)| limit)
+        ),
+        (Some(0.5), false, Some(10))
+    );
+    cluster.put_policy(policy(
+        "web",
+        &json!({"selector": {"matchLabels": {"app": "web"}}, "inject": "never"}),
+    ));
     let terms = cluster.terms(&web);
     assert_eq!((terms.ratio, terms.unwritten), (None, true));
     cluster.put_policy(policy("web", &json!({"selector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}})));
@@ -132,18 +158,30 @@ fn a_status_tells_of_this_nodes_pods() {
         let seen = seen.iter().map(|(uid, reason)| {
             let dark = [("c".to_owned(), (*reason).to_owned())];
             let dark = dark.into_iter().filter(|(_, reason)| !reason.is_empty());
-            ((*uid).to_owned(), SeenPod { dark: dark.collect() })
+            (
+                (*uid).to_owned(),
+                SeenPod {
+                    dark: dark.collect(),
+                },
+            )
         });
         super::status::status(cluster, &all, "n1", &seen.collect())
     };
     cluster.put_policy(all.clone());
     assert_eq!(look(&cluster, &[]), json!([]));
-    cluster.put_pod(pod("u", "shop", &json!({"metadata": {"annotations": {"weft.dev/trace": "enabled"}}})));
+    cluster.put_pod(pod(
+        "u",
+        "shop",
+        &json!({"metadata": {"annotations": {"weft.dev/trace": "enabled"}}}),
+    ));
     cluster.put_pod(pod("v", "shop", &json!({})));
     cluster.put_pod(pod("w", "other", &json!({})));
     let expected = |traced, dark| json!([{"name": "n1", "observedGeneration": 3, "pods": 2, "tracedPods": traced, "dark": dark}]);
     assert_eq!(look(&cluster, &[]), expected(0, json!([])));
-    assert_eq!(look(&cluster, &[("u", ""), ("w", "")]), expected(1, json!([])));
+    assert_eq!(
+        look(&cluster, &[("u", ""), ("w", "")]),
+        expected(1, json!([]))
+    );
     let dark = json!([{"pod": "u-0", "container": "app", "reason": "TLS"}]);
     assert_eq!(look(&cluster, &[("u", "TLS")]), expected(1, dark));
 }
@@ -221,7 +259,15 @@ fn size_of_a_large_cluster() {
         statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4
     };
     let text = |number: usize| {
-        let labels: serde_json::Value = (0..8).map(|it| (format!("app.example/label-{it}"), json!(format!("value-{it}-{number}")))).collect::<serde_json::Map<_, _>>().into();
+        let labels: serde_json::Value = (0..8)
+            .map(|it| {
+                (
+                    format!("app.example/label-{it}"),
+                    json!(format!("value-{it}-{number}")),
+                )
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into();
         json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
@@ -239,7 +285,12 @@ fn size_of_a_large_cluster() {
     };
     let before = resident();
     let mut cluster = Cluster::new(Kubernetes::default());
-    let namespaces = (0..5000).map(|it| (format!("ns{it}"), (it % 2 == 0).then_some(Wish::Trace(Include))));
+    let namespaces = (0..5000).map(|it| {
+        (
+            format!("ns{it}"),
+            (it % 2 == 0).then_some(Wish::Trace(Include)),
+        )
+    });
     cluster.set_namespaces(namespaces.collect());
     // The field selector leaves 500 of 50,000 for this node.
     let texts: Vec<String> = (0..500).map(text).collect();
@@ -251,11 +302,21 @@ fn size_of_a_large_cluster() {
     }
     let read = begun.elapsed();
     drop(texts);
-    println!("500 pods of 50,000, 5,000 namespaces: {} KiB resident, {bytes} bytes of JSON read in {read:?}", resident() - before);
+    println!(
+        "500 pods of 50,000, 5,000 namespaces: {} KiB resident, {bytes} bytes of JSON read in {read:?}",
+        resident() - before
+    );
     let begun = Instant::now();
     let copies: Vec<Cluster> = (0..100).map(|_| cluster.clone()).collect();
     println!("a snapshot: {:?}", begun.elapsed() / 100);
     let begun = Instant::now();
-    let traced = copies.iter().flat_map(|it| it.pods().map(|pod| it.judge_pod(pod))).filter(|(action, _)| *action == Include);
-    println!("{} decisions, {:?} each", copies.len() * 500, begun.elapsed() / traced.count().max(1) as u32);
+    let traced = copies
+        .iter()
+        .flat_map(|it| it.pods().map(|pod| it.judge_pod(pod)))
+        .filter(|(action, _)| *action == Include);
+    println!(
+        "{} decisions, {:?} each",
+        copies.len() * 500,
+        begun.elapsed() / traced.count().max(1) as u32
+    );
 }

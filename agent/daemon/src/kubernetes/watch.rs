@@ -52,7 +52,7 @@ struct Kind {
 const GATHER: Duration = Duration::from_millis(30);
 /// Waits between attempts, each twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Doubling waits; a share is taken off so that agents do not come all at once.
 struct Patience(Duration);
@@ -70,12 +70,7 @@ impl Watches {
         }
     }
 
-    pub(super) async fn run(
-        mut self,
-        client: Client,
-        node: &str,
-        publish: impl Fn(Arc<Cluster>),
-    ) {
+    pub(super) async fn run(mut self, client: Client, node: &str, publish: impl Fn(Arc<Cluster>)) {
         let all = watcher::Config::default;
         let of_node = all().fields(&format!("spec.nodeName={node}"));
         let pods: Api<PodObject> = Api::all_with(client.clone(), &pods());
@@ -135,9 +130,8 @@ impl Watches {
     }
 
     fn namespace(&mut self, event: watcher::Result<Event<PartialObjectMeta<Namespace>>>) -> bool {
-        let wish = |object: &PartialObjectMeta<Namespace>| {
-            Wish::of(object.metadata.labels.as_ref())
-        };
+        let wish =
+            |object: &PartialObjectMeta<Namespace>| Wish::of(object.metadata.labels.as_ref());
         match self.figures.namespaces.look(event) {
             None => false,
             Some(Event::Init) => {
@@ -152,9 +146,9 @@ impl Watches {
                 let namespaces = std::mem::take(&mut self.namespaces);
                 self.cluster.set_namespaces(namespaces)
             }
-            Some(Event::Apply(object)) => {
-                self.cluster.put_namespace(&object.name_any(), wish(&object))
-            }
+            Some(Event::Apply(object)) => self
+                .cluster
+                .put_namespace(&object.name_any(), wish(&object)),
             Some(Event::Delete(object)) => self.cluster.put_namespace(&object.name_any(), None),
         }
     }

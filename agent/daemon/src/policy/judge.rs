@@ -1,12 +1,16 @@
 //! Carries decisions out: the kernel programs, the watcher of libraries and the flow are told who is
 //! traced, process by process.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use weft_abi::Verdict;
 use weft_flow::{
     Flow,
     sample::{Ratio, Root, Sampler},
+    span::Process,
 };
 
 use super::{Decision, Policy, Selector};
@@ -51,7 +55,7 @@ pub(crate) enum Heard {
         parent: u32,
         facts: Arc<ProcessFacts>,
     },
-    Ended(u32),
+    Ended(Process),
     /// For the watcher alone.
     News(News),
 }
@@ -125,6 +129,11 @@ impl Judge {
         (self.live.len(), traced.count())
     }
 
+    /// As far as is known.
+    pub(crate) fn traces(&self, pid: u32) -> bool {
+        self.live.get(&pid).is_none_or(|live| live.traced)
+    }
+
     pub(crate) fn decide(&self, facts: &ProcessFacts) -> Decision {
         self.selector.judge(facts)
     }
@@ -146,13 +155,7 @@ impl Judge {
         }
     }
 
-    pub(crate) fn hear(
-        &mut self,
-        heard: Heard,
-        probes: &mut Probes,
-        tls: &Watch,
-        flow: &mut Flow,
-    ) {
+    pub(crate) fn hear(&mut self, heard: Heard, probes: &mut Probes, tls: &Watch, flow: &mut Flow) {
         match heard {
             Heard::Began { facts, news } => {
                 let pid = facts.pid;
@@ -171,20 +174,49 @@ impl Judge {
                 self.put(probes, flow, facts, &decision);
                 tls.tell(News::Forked { parent, child });
             }
-            Heard::Ended(pid) => {
+            Heard::Ended(process) => {
+                let pid = process.tgid;
                 tls.tell(News::Ended(pid));
-                let Some(live) = self.live.remove(&pid) else {
-                    return;
-                };
-                if live.told {
-                    // What was written after its end would stay.
-                    self.tell(probes, pid, None);
-                }
-                if live.ratio.is_some() {
-                    flow.sample(pid, None);
-                }
+                self.end(pid, probes, flow);
             }
             Heard::News(news) => tls.tell(news),
+        }
+    }
+
+    /// Records of processes may have been lost: what runs is compared with what is known.
+    pub(crate) fn compare(
+        &mut self,
+        running: &[ProcessFacts],
+        probes: &mut Probes,
+        tls: &Watch,
+        flow: &mut Flow,
+    ) {
+        let pids: HashSet<u32> = running.iter().map(|facts| facts.pid).collect();
+        let gone: Vec<u32> = self.live.keys().copied().collect();
+        for pid in gone.into_iter().filter(|pid| !pids.contains(pid)) {
+            // It may have begun since.
+            if ProcessFacts::read(pid).is_err() {
+                self.end(pid, probes, flow);
+                tls.tell(News::Ended(pid));
+            }
+        }
+        let known = |facts: &&ProcessFacts| {
+            let live = self.live.get(&facts.pid);
+            live.is_some_and(|live| live.facts.exe == facts.exe && live.facts.place == facts.place)
+        };
+        let news: Vec<u32> = running
+            .iter()
+            .filter(|facts| !known(facts))
+            .map(|facts| facts.pid)
+            .collect();
+        for pid in news {
+            if let Ok(facts) = ProcessFacts::read(pid) {
+                let began = Heard::Began {
+                    facts: Arc::new(facts),
+                    news: News::Talks(pid),
+                };
+                self.hear(began, probes, tls, flow);
+            }
         }
     }
 
@@ -258,6 +290,19 @@ impl Judge {
         Ok(())
     }
 
+    fn end(&mut self, pid: u32, probes: &mut Probes, flow: &mut Flow) {
+        let Some(live) = self.live.remove(&pid) else {
+            return;
+        };
+        if live.told {
+            // What was written after its end would stay.
+            self.tell(probes, pid, None);
+        }
+        if live.ratio.is_some() {
+            flow.sample(pid, None);
+        }
+    }
+
     /// Puts a process in the table and tells the kernel; whether it was traced before.
     fn put(
         &mut self,
@@ -316,7 +361,9 @@ fn selection(policy: &Policy) -> bpf::Selection {
     bpf::Selection {
         all: policy.is_all(),
         none: !policy.may_select(),
-        ports: ports.map(|(port, action)| (port, verdict(action))).collect(),
+        ports: ports
+            .map(|(port, action)| (port, verdict(action)))
+            .collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! told of a decision, stands elsewhere.
 
 mod judge;
+mod looks;
 mod names;
 mod rules;
 mod selector;
@@ -14,6 +15,7 @@ use crate::{config::Selection, kubernetes::Cluster};
 
 pub(crate) use self::{
     judge::{Heard, Judge},
+    looks::Looks,
     rules::{Decision, Policy, Rule},
     selector::Selector,
 };

@@ -196,7 +196,8 @@ impl Conditions {
             text.is_some_and(|text| glob.is_match(text))
         };
         let id = facts.place.container.as_ref().map(|it| it.id.as_str());
-        exe.as_ref().is_none_or(|glob| exe_matches(glob, &facts.exe))
+        exe.as_ref()
+            .is_none_or(|glob| exe_matches(glob, &facts.exe))
             && (args.is_none() || holds(args, Some(&facts.args.join(" "))))
             && holds(cgroup, Some(&facts.place.path))
             && holds(unit, facts.place.unit())

@@ -57,7 +57,12 @@ fn selection(yaml: &str) -> Selection {
 fn the_first_rule_that_matches_wins() {
     let id = "3f2a9c01d4e5b6a7988796a5b4c3d2e1f00112233445566778899aabbccddeef";
     let shop = ProcessFacts {
-        args: vec!["python3".into(), "-m".into(), "gunicorn".into(), "shop:app".into()],
+        args: vec![
+            "python3".into(),
+            "-m".into(),
+            "gunicorn".into(),
+            "shop:app".into(),
+        ],
         place: Place::read("0::/system.slice/shop-web.service"),
         ..facts(7, "/usr/bin/python3.11")
     };
@@ -66,14 +71,54 @@ fn the_first_rule_that_matches_wins() {
         ..facts(8, "/usr/sbin/nginx")
     };
     for (rules, process, name, expected) in [
-        ("[{include: {exe: 'python3*'}}]", &shop, None, Some((true, 1))),
-        ("[{include: {exe: 'python3*', unit: 'x*'}}]", &shop, None, None),
-        ("[{exclude: {unit: 'shop-*.service'}}, {include: {exe: 'python3*'}}]", &shop, None, Some((false, 1))),
-        ("[{exclude: {exe: nginx}}, {include: {args: '*gunicorn*'}}]", &shop, None, Some((true, 2))),
-        ("[{include: {cgroup: '/system.slice/*'}}]", &shop, None, Some((true, 1))),
-        ("[{include: {container: 'web*'}}]", &docker, Some("web-1"), Some((true, 1))),
-        ("[{include: {container: 'web*'}}]", &docker, Some("db"), None),
-        ("[{include: {container: '3f2a9c01*'}}]", &docker, None, Some((true, 1))),
+        (
+            "[{include: {exe: 'python3*'}}]",
+            &shop,
+            None,
+            Some((true, 1)),
+        ),
+        (
+            "[{include: {exe: 'python3*', unit: 'x*'}}]",
+            &shop,
+            None,
+            None,
+        ),
+        (
+            "[{exclude: {unit: 'shop-*.service'}}, {include: {exe: 'python3*'}}]",
+            &shop,
+            None,
+            Some((false, 1)),
+        ),
+        (
+            "[{exclude: {exe: nginx}}, {include: {args: '*gunicorn*'}}]",
+            &shop,
+            None,
+            Some((true, 2)),
+        ),
+        (
+            "[{include: {cgroup: '/system.slice/*'}}]",
+            &shop,
+            None,
+            Some((true, 1)),
+        ),
+        (
+            "[{include: {container: 'web*'}}]",
+            &docker,
+            Some("web-1"),
+            Some((true, 1)),
+        ),
+        (
+            "[{include: {container: 'web*'}}]",
+            &docker,
+            Some("db"),
+            None,
+        ),
+        (
+            "[{include: {container: '3f2a9c01*'}}]",
+            &docker,
+            None,
+            Some((true, 1)),
+        ),
         ("[{include: {container: '*'}}]", &shop, None, None),
         ("[{include: {ports: [80]}}]", &shop, None, None),
     ] {
@@ -93,8 +138,18 @@ fn who_no_rule_is_for() {
         ("rules: [{exclude: {exe: x}}]", true, Rule::All, true),
         ("rules: [{include: {exe: x}}]", false, Rule::Unlisted, true),
         ("default: exclude", false, Rule::Default, false),
-        ("{default: include, rules: [{include: {exe: x}}]}", true, Rule::Default, true),
-        ("{default: exclude, rules: [{include: {ports: [80]}}]}", false, Rule::Ports, true),
+        (
+            "{default: include, rules: [{include: {exe: x}}]}",
+            true,
+            Rule::Default,
+            true,
+        ),
+        (
+            "{default: exclude, rules: [{include: {ports: [80]}}]}",
+            false,
+            Rule::Ports,
+            true,
+        ),
         ("rules: [{exclude: {ports: [80]}}]", true, Rule::All, true),
     ] {
         let policy = Policy::new(selection(yaml), 1);
@@ -123,6 +178,9 @@ fn rules_are_written_as_they_are_read() {
         "rules: [{include: {exec: a}}]",
         "default: maybe",
     ] {
-        assert!(serde_saphyr::from_str::<Selection>(wrong).is_err(), "{wrong}");
+        assert!(
+            serde_saphyr::from_str::<Selection>(wrong).is_err(),
+            "{wrong}"
+        );
     }
 }

@@ -120,11 +120,7 @@ impl Drop for Server {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    registry: Registry,
-    health: Health,
-) -> io::Result<()> {
+async fn serve(listener: TcpListener, registry: Registry, health: Health) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
     loop {
@@ -223,7 +219,7 @@ mod tests {
         assert!(fetch(address, "/healthz").starts_with("HTTP/1.1 200"));
         assert!(fetch(address, "/readyz").starts_with("HTTP/1.1 503"));
         server.health().set_ready();
-        server.health().moved(1);
+        server.health().moved(1_000_000);
         assert!(fetch(address, "/healthz").starts_with("HTTP/1.1 503"));
         server.health().moved(monotonic_ns());
         assert!(fetch(address, "/healthz").starts_with("HTTP/1.1 200"));

@@ -363,7 +363,8 @@ mod tests {
         ] {
             assert!(text.contains(words), "{text} lacks {words}");
         }
-        let told: serde_json::Value = serde_json::from_str(&why(&pid, true, &config).unwrap()).unwrap();
+        let told: serde_json::Value =
+            serde_json::from_str(&why(&pid, true, &config).unwrap()).unwrap();
         assert_eq!(told["pid"], std::process::id());
         assert_eq!(told["selected"], false);
         for nobody in [&u32::MAX.to_string(), "shop"] {

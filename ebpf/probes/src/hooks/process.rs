@@ -82,5 +82,9 @@ fn report(kind: RecordKind, tgid: u32, other: u32, task: *const c_void) {
         other,
         comm: copy(task, &kernel::TASK_COMM, [0; 16]),
     };
-    emit::output_at_once(&record);
+    if kind as u8 == RecordKind::Exec as u8 {
+        emit::output_at_once(&record);
+    } else {
+        emit::output(&record);
+    }
 }

@@ -10,6 +10,7 @@ mod http2;
 mod libraries;
 mod life;
 mod networks;
+mod policy;
 mod programs;
 mod propagation;
 mod proxies;
