@@ -70,7 +70,7 @@ pub(crate) fn ensure() -> Result<()> {
     fs::create_dir_all(cache())?;
     for image in IMAGES {
         if !image.packages.is_empty() {
-            weft_workloads::root_of_packages(&image.root(), image.packages)
+            weft_workloads::root_of_packages(&image.root(), &[], image.packages)
                 .with_context(|| format!("cannot fetch the packages of {}", image.name))?;
         }
     }

@@ -9,6 +9,7 @@
 
 mod cgroup;
 mod command;
+mod go;
 mod guard;
 mod image;
 mod inside;
@@ -74,10 +75,6 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         None => {
-            if let Some(reason) = tools::missing(&node::cache()) {
-                println!("SKIPPED (1) cluster: {reason}");
-                return Ok(ExitCode::SUCCESS);
-            }
             node::ensure()?;
             image::ensure()?;
             let extent = match arguments.whole {

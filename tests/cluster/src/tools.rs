@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::Run as _;
+use crate::go;
 
 /// A wrapper module, and the programs that are built of what it requires.
 struct Module {
@@ -64,7 +65,9 @@ pub(crate) fn ensure(cache: &Path) -> Result<()> {
     let lock = fs::File::create(cache.join("bin.lock"))?;
     lock.lock()?;
     for module in MODULES {
-        module.ensure(&bin)?;
+        if !module.is_warm(&bin)? {
+            module.build(&go::ensure(&cache.join("go"))?, &bin)?;
+        }
     }
     drop(lock);
     Ok(())
@@ -74,21 +77,6 @@ pub(crate) fn ensure(cache: &Path) -> Result<()> {
 pub(crate) fn kubernetes_version() -> Result<String> {
     let module = MODULES.iter().find(|module| module.name == "kubernetes");
     module.context("no module of Kubernetes")?.version()
-}
-
-/// Why nothing can be built here that is not there yet.
-pub(crate) fn missing(cache: &Path) -> Option<String> {
-    let bin = directory(cache);
-    let cold = MODULES
-        .iter()
-        .find(|module| !module.is_warm(&bin).unwrap_or(false))?;
-    let go = Command::new("go").arg("version").read();
-    go.is_err().then(|| {
-        format!(
-            "{} is built with Go, and there is no `go` of 1.21 or newer in PATH",
-            cold.name
-        )
-    })
 }
 
 // === impl Module ===
@@ -109,10 +97,7 @@ impl Module {
         Ok(there && stamp == self.contents()?)
     }
 
-    fn ensure(&self, bin: &Path) -> Result<()> {
-        if self.is_warm(bin)? {
-            return Ok(());
-        }
+    fn build(&self, go: &Path, bin: &Path) -> Result<()> {
         eprintln!(
             "cluster: building {} {} (minutes, the first time)",
             self.name,
@@ -131,7 +116,8 @@ impl Module {
         // One program after the other: the name of each is that of its package.
         for package in self.packages {
             Command::new("nice")
-                .args(["go", "build", "-trimpath", "-ldflags", &flags, "-o"])
+                .arg(go)
+                .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
                 .arg(bin.join(program(package)))
                 .arg(package)
                 .current_dir(self.directory())

@@ -39,10 +39,10 @@ pub use crate::running::Running;
 
 use crate::rootfs::RootFs;
 
-/// A root file system of its own in `dir`, unpacked from the distribution's `packages` and all they depend on; does nothing, and
-/// needs no network, when it is there.
-pub fn root_of_packages(dir: &Path, packages: &[&str]) -> Result<()> {
-    RootFs::new(dir.to_owned()).ensure_packages(packages)
+/// A root file system of its own in `dir`, unpacked from the distribution's `packages` and all they depend on, also from `more_suites` of
+/// its archive; does nothing, and needs no network, when it is there.
+pub fn root_of_packages(dir: &Path, more_suites: &[&str], packages: &[&str]) -> Result<()> {
+    RootFs::new(dir.to_owned()).ensure_packages(more_suites, packages)
 }
 
 /// The programs of the groups asked for, ready to be run.

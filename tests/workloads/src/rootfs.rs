@@ -88,7 +88,7 @@ impl RootFs {
     }
 
     /// The same for packages of no group; a list that changed makes it anew.
-    pub(crate) fn ensure_packages(&self, packages: &[&str]) -> Result<()> {
+    pub(crate) fn ensure_packages(&self, more_suites: &[&str], packages: &[&str]) -> Result<()> {
         let (stamp, wanted) = (self.stamps().join("packages"), packages.join("\n"));
         let is_warm = || fs::read_to_string(&stamp).is_ok_and(|found| found == wanted);
         if is_warm() {
@@ -106,7 +106,7 @@ impl RootFs {
         }
         fs::create_dir_all(self.stamps())?;
         self.announce(&packages.join(", "));
-        let apt = PrivateApt::open(&self.dir.with_file_name("packages.apt"), &[])?;
+        let apt = PrivateApt::open(&self.dir.with_file_name("packages.apt"), more_suites)?;
         apt.update().context(NO_LISTS)?;
         self.install(&apt, &[&Group::BASE, packages].concat())?;
         fs::write(stamp, wanted)?;

@@ -68,7 +68,7 @@ pub(crate) fn ensure() -> Result<()> {
 
 /// The packages only.
 pub(crate) fn ensure_root() -> Result<()> {
-    weft_workloads::root_of_packages(&parts().root, PACKAGES)
+    weft_workloads::root_of_packages(&parts().root, &[], PACKAGES)
         .context("cannot make the node's root file system")
 }
 

@@ -47,6 +47,9 @@ pub(super) fn install(proof: &mut Proof<'_>) -> Result<String> {
     if let Err(error) = installed {
         bail!("{error:#}\n{}\n{}", workload::pods(node), log(node));
     }
+    // Helm takes a daemon set for ready of which as many pods may be missing as there are.
+    let (_, took) = eventually(READY_LIMIT, || is_ready(node))
+        .with_context(|| format!("{}\n{}", workload::pods(node), log(node)))?;
     let pod = pod(node)?;
     let security = &pod["spec"]["containers"][0]["securityContext"];
     ensure!(
@@ -59,7 +62,13 @@ pub(super) fn install(proof: &mut Proof<'_>) -> Result<String> {
         pod["spec"]["serviceAccountName"] == RELEASE,
         "not under its own account"
     );
-    Ok(format!("capabilities {}", security["capabilities"]["add"]))
+    let capabilities = security["capabilities"]["add"]
+        .as_array()
+        .map_or(0, Vec::len);
+    let seconds = took.as_secs_f64();
+    Ok(format!(
+        "{capabilities} capabilities; ready {seconds:.1} s after Helm"
+    ))
 }
 
 /// What the agent's rights allow is asked of the agent in its pod, and of the same program with all rights.
@@ -172,6 +181,16 @@ pub(super) fn pod(node: &Node) -> Result<Value> {
         .iter()
         .find(|pod| pod["metadata"]["deletionTimestamp"].is_null());
     Ok(pod.context("weft has no pod")?.clone())
+}
+
+/// Whether the kubelet says that weft's pod is.
+pub(super) fn is_ready(node: &Node) -> Result<()> {
+    let pod = pod(node)?;
+    ensure!(
+        pod["status"]["containerStatuses"][0]["ready"] == true,
+        "weft's pod is not ready"
+    );
+    Ok(())
 }
 
 /// A command of weft's in its pod, as an administrator would ask.

@@ -133,10 +133,8 @@ pub(super) fn rolled(proof: &mut Proof<'_>) -> Result<String> {
     let old = agent::pid()?;
     rollout(&["restart"])?;
     let (_, took) = eventually(LIMIT, || {
-        let pod = agent::pod(proof.node)?;
-        let ready = &pod["status"]["containerStatuses"][0]["ready"];
-        ensure!(*ready == true && agent::pid()? != old, "not ready");
-        Ok(())
+        ensure!(agent::pid()? != old, "not replaced");
+        agent::is_ready(proof.node)
     })?;
     let count = proof.sink.spans("rolled").len();
     eventually(LIMIT, || {
