@@ -65,12 +65,12 @@ pub(crate) struct TracePolicy {
     pub(crate) name: String,
     pub(crate) generation: i64,
     pub(crate) spec: PolicySpec,
-    pub(super) pods: Pods,
+    pub(crate) pods: Pods,
 }
 
 /// Which pods of its namespace a policy is for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Pods {
+pub(crate) enum Pods {
     #[default]
     All,
     Labelled(Selector),
