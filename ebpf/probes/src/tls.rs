@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub(crate) use proof::{Crossed, crossed, crossed_as_before, forget, is_secure};
-pub(crate) use thread::Storage;
+pub(crate) use thread::{Registers, Storage};
 
 /// Plaintext bytes of one call that are believed.
 const MAX_MOVED: u64 = 1 << 30;
@@ -40,9 +40,9 @@ pub(crate) struct Outcome {
     pub(crate) success: u64,
 }
 
-/// A TLS call begins. `g` gives the goroutine, in Go programs.
+/// A TLS call begins. `copy` fills in the registers.
 #[inline(always)]
-pub(crate) fn enter(call: &TlsCall, g: impl Fn() -> u64) {
+pub(crate) fn enter(site: Site, copy: impl Fn(&mut Registers)) {
     let Some(control) = CONTROL.get(0) else {
         return;
     };
@@ -53,24 +53,29 @@ pub(crate) fn enter(call: &TlsCall, g: impl Fn() -> u64) {
     if tgid == select::OWN_TGID.load() {
         return;
     }
-    let is_go = call.flags & u32::from(SiteFlags::GO) != 0;
+    let is_go = site.flags & SiteFlags::GO != 0;
     if is_go && control.by_port == 0 && !select::selected(control, tgid, 0, 0) {
         return;
     }
+    let Some(Storage {
+        thread, registers, ..
+    }) = thread::whole(task())
+    else {
+        return count(Counter::TlsStateFailed);
+    };
     if is_go {
+        copy(registers);
         let key = GoKey {
-            g: g(),
+            g: registers.word(GOROUTINE),
             tgid,
             reserved: 0,
         };
-        if GO_CALLS.insert(key, *call, 0).is_err() {
+        let call = call_at(site, |index| registers.word(index));
+        if GO_CALLS.insert(key, call, 0).is_err() {
             count(Counter::TlsStateFailed);
         }
         return;
     }
-    let Some(thread) = thread::get_or_create(task()) else {
-        return count(Counter::TlsStateFailed);
-    };
     let judged = thread.allowed_tgid == tgid && thread.allowed_epoch == control.epoch;
     if !judged && control.by_port == 0 {
         if !select::selected(control, tgid, 0, 0) {
@@ -79,7 +84,8 @@ pub(crate) fn enter(call: &TlsCall, g: impl Fn() -> u64) {
         thread.allowed_tgid = tgid;
         thread.allowed_epoch = control.epoch;
     }
-    thread.call = *call;
+    copy(registers);
+    thread.call = call_at(site, |index| registers.word(index));
 }
 
 /// Where the plaintext of a call stands.

@@ -6,6 +6,7 @@ use aya_ebpf::{
     bindings::pt_regs,
     helpers::{
         bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel,
+        generated,
     },
     macros::uprobe,
     programs::ProbeContext,
@@ -15,7 +16,7 @@ use weft_abi::{Counter, Direction, ProcessRecord, RecordKind, Site, SiteFlags};
 use crate::{
     caller, emit,
     maps::{TLS_DATA, count},
-    tls::{self, GOROUTINE, Outcome},
+    tls::{self, Outcome},
 };
 
 const STACK_POINTER: u8 = 19;
@@ -25,8 +26,16 @@ const STACK_POINTER: u8 = 19;
 fn tls_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: the probe's own context.
     let site = Site::from_cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
-    let call = tls::call_at(site, |index| register(ctx.regs, index));
-    tls::enter(&call, || register(ctx.regs, GOROUTINE));
+    tls::enter(site, |registers| {
+        // SAFETY: the context of a probe is a `struct pt_regs`, which is longer; the helper checks it.
+        unsafe {
+            generated::bpf_probe_read_kernel(
+                registers.0.as_mut_ptr().cast(),
+                (size_of::<u64>() * (STACK_POINTER as usize + 1)) as u32,
+                ctx.regs.cast(),
+            )
+        };
+    });
     0
 }
 

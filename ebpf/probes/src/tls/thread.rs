@@ -14,8 +14,22 @@ const CREATE: u64 = 1;
 
 /// Value of the map.
 pub(crate) struct Storage {
-    thread: TlsThread,
+    pub(super) thread: TlsThread,
+    pub(super) registers: Registers,
     walk: Walk,
+}
+
+/// Saved registers of a probe, which are copied at once: for each by itself, the helper would take as long.
+/// Those that no site names stay 0.
+pub(crate) struct Registers(pub(crate) [u64; REGISTERS]);
+
+const REGISTERS: usize = 32;
+
+impl Registers {
+    #[inline(always)]
+    pub(super) fn word(&self, index: u8) -> u64 {
+        self.0[usize::from(index) % REGISTERS]
+    }
 }
 
 #[inline(always)]
@@ -26,6 +40,11 @@ pub(super) fn get(task: *const c_void) -> Option<&'static mut TlsThread> {
 #[inline(always)]
 pub(super) fn get_or_create(task: *const c_void) -> Option<&'static mut TlsThread> {
     Some(&mut storage(task, CREATE)?.thread)
+}
+
+#[inline(always)]
+pub(super) fn whole(task: *const c_void) -> Option<&'static mut Storage> {
+    storage(task, CREATE)
 }
 
 #[inline(always)]
