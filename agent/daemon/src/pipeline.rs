@@ -184,9 +184,12 @@ impl Pipeline {
             flow.drain_processes(|event| heard.push(learn(event, processes)));
         });
         for heard in heard {
-            if let Heard::Ended(process) = heard
-                && !self.judge.traces(process.tgid)
-            {
+            let over = match &heard {
+                Heard::Ended(process) => Some(*process),
+                Heard::Began { previous, .. } => *previous,
+                Heard::Forked { .. } | Heard::News(_) => None,
+            };
+            if let Some(process) = over.filter(|process| !self.judge.traces(process.tgid)) {
                 self.processes.forget(process);
             }
             self.judge
@@ -318,6 +321,7 @@ fn learn(event: ProcessEvent, processes: &mut Processes) -> Heard {
         ProcessEvent::Seen(process) => Heard::Began {
             facts: processes.seen(process),
             news: News::Talks(process.tgid),
+            previous: None,
         },
         ProcessEvent::Tried {
             tgid,
@@ -336,12 +340,16 @@ fn learn(event: ProcessEvent, processes: &mut Processes) -> Heard {
         },
         ProcessEvent::Execed {
             process,
-            previous: _,
+            previous,
             comm,
-        } => Heard::Began {
-            facts: processes.execed(process, &comm),
-            news: News::Began(process.tgid),
-        },
+        } => {
+            processes.exited(previous);
+            Heard::Began {
+                facts: processes.execed(process, &comm),
+                news: News::Began(process.tgid),
+                previous: Some(previous),
+            }
+        }
         ProcessEvent::Exited(process) => {
             processes.exited(process);
             Heard::Ended(process)

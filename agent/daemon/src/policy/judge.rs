@@ -49,6 +49,8 @@ pub(crate) enum Heard {
         facts: Arc<ProcessFacts>,
         /// For the watcher of libraries, if it is traced.
         news: News,
+        /// What it ran before.
+        previous: Option<Process>,
     },
     /// It runs its parent's program.
     Forked {
@@ -157,7 +159,11 @@ impl Judge {
 
     pub(crate) fn hear(&mut self, heard: Heard, probes: &mut Probes, tls: &Watch, flow: &mut Flow) {
         match heard {
-            Heard::Began { facts, news } => {
+            Heard::Began {
+                facts,
+                news,
+                previous: _,
+            } => {
                 let pid = facts.pid;
                 let decision = self.selector.judge(&facts);
                 let traced = decision.may_trace();
@@ -214,6 +220,7 @@ impl Judge {
                 let began = Heard::Began {
                     facts: Arc::new(facts),
                     news: News::Talks(pid),
+                    previous: None,
                 };
                 self.hear(began, probes, tls, flow);
             }
@@ -368,7 +375,7 @@ fn selection(policy: &Policy) -> bpf::Selection {
 }
 
 /// `None`: the kernel's general rule says it already.
-fn verdict(policy: &Policy, decision: &Decision, terms: &Terms) -> Option<Verdict> {
+pub(super) fn verdict(policy: &Policy, decision: &Decision, terms: &Terms) -> Option<Verdict> {
     if decision.selected && terms.unwritten {
         return Some(Verdict::Unwritten);
     }

@@ -184,3 +184,58 @@ fn rules_are_written_as_they_are_read() {
         );
     }
 }
+
+#[test]
+fn the_kernel_is_told_what_its_general_rule_does_not_say() {
+    use weft_abi::Verdict::{Allow, Deny, Unwritten};
+    for (yaml, exe, expected, unwritten) in [
+        ("{}", "/usr/sbin/nginx", None, Some(Unwritten)),
+        (
+            "exclude_exes: [nginx]",
+            "/usr/sbin/nginx",
+            Some(Deny),
+            Some(Deny),
+        ),
+        (
+            "exclude_exes: [nginx]",
+            "/usr/bin/curl",
+            None,
+            Some(Unwritten),
+        ),
+        (
+            "exes: [nginx]",
+            "/usr/sbin/nginx",
+            Some(Allow),
+            Some(Unwritten),
+        ),
+        ("exes: [nginx]", "/usr/bin/curl", None, None),
+        ("ports: [80]", "/usr/sbin/nginx", None, None),
+        (
+            "{ports: [80], exclude_exes: [nginx]}",
+            "/usr/sbin/nginx",
+            Some(Deny),
+            Some(Deny),
+        ),
+        (
+            "rules: [{exclude: {ports: [80]}}]",
+            "/usr/sbin/nginx",
+            None,
+            Some(Unwritten),
+        ),
+    ] {
+        let policy = Policy::new(selection(yaml), 1);
+        let decision = policy.judge(&facts(7, exe), None);
+        let told = |unwritten| {
+            let terms = crate::kubernetes::Terms {
+                unwritten,
+                ..crate::kubernetes::Terms::default()
+            };
+            judge::verdict(&policy, &decision, &terms)
+        };
+        assert_eq!(
+            (told(false), told(true)),
+            (expected, unwritten),
+            "{yaml} {exe}"
+        );
+    }
+}

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use weft_e2e::figures::Metrics;
 use weft_e2e::{Scene, Weft, WeftCommand, on_scene, skip};
-use weft_workloads::programs::Nginx;
+use weft_workloads::programs::{HttpServer, Nginx};
 use weft_workloads::{Group, free_port, programs};
 
 /// From the change of the file to its effect.
@@ -110,25 +110,20 @@ fn nginx(scene: &Scene) -> Result<weft_workloads::Running> {
 
 #[test]
 fn rules_take_effect_while_it_runs() -> Result<()> {
-    on_scene(&[Group::Web], |scene| {
-        let (one, other) = (nginx(scene)?, nginx(scene)?);
-        let args = |server: &weft_workloads::Running| {
-            // nginx: its configuration's file names the server.
-            format!(
-                "*{}*",
-                server.dir().file_name().unwrap_or_default().display()
-            )
-        };
-        let only = |server| format!("{{rules: [{{include: {{args: '{}'}}}}]}}", args(server));
-        let mut governed = Governed::start(scene, &only(&one))?;
-        let get = |server: &weft_workloads::Running, name: &str| {
-            scene.curl(&["-s", &format!("{}/{}", server.url(), scene.id(name))])
-        };
+    on_scene(&[Group::Web, Group::Python], |scene| {
+        let server = nginx(scene)?;
+        let program = scene.workloads.spawn(&HttpServer::default())?;
+        let (one, other) = (server.url(), program.url());
+        // By its executable, and by its command line.
+        let first = "{rules: [{include: {exe: nginx}}]}";
+        let second = "{rules: [{include: {args: '*-m http.server*'}}]}";
+        let mut governed = Governed::start(scene, first)?;
+        let get = |url: &str, name: &str| scene.curl(&["-s", &format!("{url}/{}", scene.id(name))]);
         get(&one, "a")?;
         get(&other, "b")?;
         scene.sink.wait(&scene.tag, 1, Duration::from_secs(5))?;
 
-        governed.change(&only(&other), None)?;
+        governed.change(second, None)?;
         let took = within(EFFECT, "the other server is traced", || {
             get(&other, "c")?;
             std::thread::sleep(Duration::from_millis(50));
@@ -163,7 +158,7 @@ fn rules_take_effect_while_it_runs() -> Result<()> {
             .iter()
             .map(|name| names(name))
             .collect();
-        governed.change(&only(&one), Some(Signal::HUP))?;
+        governed.change(first, Some(Signal::HUP))?;
         within(EFFECT, "tracing begins again", || {
             get(&one, "h")?;
             std::thread::sleep(Duration::from_millis(50));
