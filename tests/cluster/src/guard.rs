@@ -8,7 +8,7 @@ use std::env;
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cgroup::Group;
 use crate::node::{cache, run_directory};
 use crate::proof::Extent;
+use crate::{Arguments, STEPS};
 
 const READY_LIMIT: Duration = Duration::from_secs(180);
 const DOWN_LIMIT: Duration = Duration::from_secs(60);
@@ -40,8 +41,9 @@ impl Keep {
 }
 
 /// Starts a guard, and with it a cluster; gives its exit code, or that the cluster is ready.
-pub(crate) fn start(keep: Keep, extent: Extent, weft: &Path) -> Result<ExitCode> {
+pub(crate) fn start(keep: Keep, extent: Extent, arguments: &Arguments) -> Result<ExitCode> {
     let mut command = Command::new(env::current_exe()?);
+    let weft = &arguments.weft;
     let weft = weft
         .canonicalize()
         .with_context(|| format!("{} was not built", weft.display()))?;
@@ -49,6 +51,9 @@ pub(crate) fn start(keep: Keep, extent: Extent, weft: &Path) -> Result<ExitCode>
         .args(["guard", keep.word(), extent.word()])
         .env("WEFT_BIN", weft)
         .process_group(0);
+    if let Some(steps) = &arguments.steps {
+        command.env(STEPS, steps);
+    }
     match keep {
         Keep::WhileAsked => {
             let mut guard = command
@@ -127,17 +132,28 @@ pub(crate) fn run(keep: Keep, extent: Extent) -> Result<ExitCode> {
     drop(lock);
     if !status.success() {
         // Nobody may be left to read it.
-        writeln!(std::io::stderr(), "cluster: ended with {status}").ok();
+        let log = cache().join("log");
+        writeln!(
+            std::io::stderr(),
+            "cluster: ended with {status}; what its daemons said: {}",
+            log.display()
+        )
+        .ok();
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends what is left of a cluster and removes its files. Its mounts were in a name space that is gone with its processes.
+/// Ends what is left of a cluster and removes its files but for the daemons' output, which the next one replaces. Its mounts were in a name space that is gone with its processes.
 fn clean(group: &Group) -> Result<()> {
     fs::remove_file(state()).ok();
     group.kill()?;
     let directory = run_directory();
+    let (log, kept) = (directory.join("log"), cache().join("log"));
+    if log.is_dir() {
+        fs::remove_dir_all(&kept).ok();
+        fs::rename(log, kept)?;
+    }
     match fs::remove_dir_all(&directory) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", directory.display()))

@@ -26,6 +26,9 @@ use clap::{Parser, Subcommand};
 use crate::guard::Keep;
 use crate::proof::Extent;
 
+/// Hands `--steps` on to where they are run.
+const STEPS: &str = "WEFT_CLUSTER_STEPS";
+
 #[derive(Parser)]
 #[command(name = "weft-cluster")]
 struct Arguments {
@@ -34,6 +37,9 @@ struct Arguments {
     /// With a thousand pods that come and go.
     #[arg(long)]
     whole: bool,
+    /// Only the steps whose names hold one of these, parted by commas; most need those before them.
+    #[arg(long, env = STEPS)]
+    steps: Option<String>,
     /// The self-contained program to test.
     #[arg(long, env = "WEFT_BIN", default_value = "target/release/weft")]
     weft: PathBuf,
@@ -81,7 +87,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
                 true => Extent::Whole,
                 false => Extent::Short,
             };
-            guard::start(Keep::WhileAsked, extent, &arguments.weft)
+            guard::start(Keep::WhileAsked, extent, arguments)
         }
         Some(Request::Image) => {
             node::ensure_root()?;
@@ -101,13 +107,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         Some(Request::Up) => {
             node::ensure()?;
             image::ensure()?;
-            guard::start(Keep::UntilDown, Extent::Short, &arguments.weft)
+            guard::start(Keep::UntilDown, Extent::Short, arguments)
         }
         Some(Request::Down) => guard::down(),
         Some(Request::Exec { words }) => guard::exec(words),
         Some(Request::Guard { keep, extent }) => guard::run(*keep, *extent),
         Some(Request::Inside { keep, extent }) => {
-            inside::run(*keep, *extent, &arguments.weft).map(|()| ExitCode::SUCCESS)
+            inside::run(*keep, *extent, arguments).map(|()| ExitCode::SUCCESS)
         }
     }
 }

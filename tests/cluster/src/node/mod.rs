@@ -25,6 +25,8 @@ const SERVICE_NETWORK: &str = "10.92.0.0/22";
 /// The first of the service network, which Kubernetes gives to its API.
 const API_SERVICE_ADDRESS: &str = "10.92.0.1";
 
+const NAME_SERVER: &str = "10.92.0.10";
+
 /// What the distribution brings.
 const PACKAGES: &[&str] = &[
     "buildah",

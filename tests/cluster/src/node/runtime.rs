@@ -1,11 +1,12 @@
 //! containerd and kubelet: what runs pods.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::{ADDRESS, NAME, Node, POD_NETWORK, wait};
+use super::{ADDRESS, NAME, NAME_SERVER, Node, POD_NETWORK, wait};
 use crate::cgroup;
 use crate::command::Run as _;
 
@@ -36,16 +37,7 @@ impl Node {
             self.check()?;
             Ok(self.ctr(&["version"]).is_ok())
         })?;
-        let kubelet = self.daemon(
-            KUBELET,
-            &[
-                "--config=/etc/kubernetes/kubelet.yaml",
-                "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
-                &format!("--hostname-override={NAME}"),
-                &format!("--node-ip={ADDRESS}"),
-            ],
-        )?;
-        self.run(kubelet);
+        self.start_kubelet()?;
         wait("the node is ready", READY_LIMIT, || {
             self.check()?;
             let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
@@ -55,6 +47,30 @@ impl Node {
             Ok(ready.is_ok_and(|ready| ready == "True"))
         })
         .with_context(|| format!("see {}", self.log(KUBELET).display()))?;
+        Ok(())
+    }
+
+    /// It ends where containerd answers but has not read what it knows of pods; a service manager would start it again, too.
+    fn start_kubelet(&mut self) -> Result<()> {
+        let start = |node: &Self| {
+            node.daemon(
+                KUBELET,
+                &[
+                    "--config=/etc/kubernetes/kubelet.yaml",
+                    "--kubeconfig=/etc/kubernetes/kubelet.kubeconfig",
+                    &format!("--hostname-override={NAME}"),
+                    &format!("--node-ip={ADDRESS}"),
+                ],
+            )
+        };
+        let mut kubelet = start(self)?;
+        wait("kubelet is there", READY_LIMIT, || {
+            if kubelet.check().is_err() {
+                kubelet = start(self)?;
+            }
+            Ok(TcpStream::connect("127.0.0.1:10248").is_ok())
+        })?;
+        self.run(kubelet);
         Ok(())
     }
 
@@ -151,6 +167,8 @@ fn kubelet_configuration() -> serde_json::Value {
         "protectKernelDefaults": false,
         "localStorageCapacityIsolation": false,
         "resolvConf": "/etc/resolv.conf",
+        // Nobody answers there: the pods know each other by addresses.
+        "clusterDNS": [NAME_SERVER],
         "maxPods": 250,
         // Soon, so that tests need not wait.
         "nodeStatusUpdateFrequency": "5s",

@@ -157,7 +157,8 @@ pub(super) fn power(proof: &mut Proof<'_>) -> Result<String> {
     eventually(LIMIT, || {
         let status = client.get(&workload::path("power"))?;
         ensure!(status == 200, "status {status}");
-        ensure!(!proof.sink.spans("power").is_empty(), "no span");
+        let spans = proof.sink.spans("power");
+        ensure!(!spans.is_empty(), "no span");
         Ok(())
     })
     .with_context(|| workload::pods(proof.node))?;
