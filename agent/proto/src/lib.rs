@@ -11,6 +11,7 @@ pub mod fastcgi;
 pub mod grpc;
 pub mod http1;
 pub mod http2;
+pub mod peering;
 pub mod propagation;
 mod stream;
 pub mod tls;
