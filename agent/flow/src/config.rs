@@ -58,6 +58,8 @@ pub struct Limits {
     pub link_grace_ns: u64,
     /// A span that ended so long ago leaves with the evidence there is.
     pub settle_ns: u64,
+    /// A span that waits for the agent of another node leaves so long after its end.
+    pub peer_hold_ns: u64,
 }
 
 /// The kinds of evidence that are used.
@@ -70,6 +72,8 @@ pub struct Links {
     pub task: bool,
     /// What event-loop proxies pass on.
     pub forward: bool,
+    /// Agents of other nodes are asked, and answered.
+    pub nodes: bool,
 }
 
 /// Into which requests a trace context may be written.
@@ -127,6 +131,7 @@ impl Default for Limits {
             long_stream_ns: 120_000_000_000,
             link_grace_ns: 150_000_000,
             settle_ns: 500_000_000,
+            peer_hold_ns: 2_000_000_000,
         }
     }
 }
@@ -139,6 +144,7 @@ impl Default for Links {
             thread: true,
             task: true,
             forward: true,
+            nodes: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 use weft_abi::{DataFlags, Direction};
 use weft_proto::http1::{RequestParser, ResponseParser};
+use weft_proto::peering::Ciphertext;
 use weft_proto::{fastcgi, http2};
 
 use crate::exchange::Exchanges;
@@ -266,6 +267,10 @@ impl Carrier {
                 match (tls, stream) {
                     (true, Some(stream)) => Some(Position::Stream {
                         stream,
+                        cipher: mark.seq.map(|seq| Ciphertext {
+                            seq,
+                            len: mark.cipher_len,
+                        }),
                         client,
                         server,
                         netns,

@@ -10,6 +10,8 @@
 //!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
 //!                               replaced, deselected, not_drained}
 //! responses          = responses_interim + responses_paired + responses_unpaired
+//! asks_sent          = asks_{open, linked, disowned, refused, unanswered, superseded}
+//! questions          = questions_{open, told, unknown, ambiguous, busy, gone}
 //! connections_opened = connections_open + connections_closed + connections_evicted
 //!                    + connections_replaced
 //! ```
@@ -139,6 +141,36 @@ counters! {
     wire_ambiguous: "wire_ambiguous";
     /// `Limits::wire_positions`.
     wire_evicted: "wire_evicted";
+    /// Server requests whose client is asked for at other nodes.
+    asks_sent: "asks_sent";
+    asks_open: "asks", "open";
+    asks_linked: "asks", "linked";
+    /// The request said another trace.
+    asks_disowned: "asks", "disowned";
+    /// Nobody knows, or who might is gone.
+    asks_refused: "asks", "refused";
+    /// Nothing came within `Limits::peer_hold_ns`.
+    asks_unanswered: "asks", "unanswered";
+    /// The client was on this node, or the request was dropped.
+    asks_superseded: "asks", "superseded";
+    /// Of those that were linked, from the question to the answer, µs in all.
+    asks_wait_us: "asks_wait_microseconds";
+    /// From an address of which nobody has known, or that was too much.
+    asks_vain: "asks_vain";
+    /// To a question that was closed, or that was not put to this peer.
+    answers_late: "answers_late";
+    /// Asked by other nodes.
+    questions: "questions_received";
+    questions_open: "questions", "open";
+    questions_told: "questions", "told";
+    /// The client was not seen.
+    questions_unknown: "questions", "unknown";
+    questions_ambiguous: "questions", "ambiguous";
+    questions_busy: "questions", "busy";
+    /// Who asked is gone.
+    questions_gone: "questions", "gone";
+    /// To or from agents of other nodes, that were not drained in time.
+    peer_messages_dropped: "peer_messages_dropped";
     /// Threads with more than one server request at a time.
     threads_disqualified: "threads_disqualified";
     threads_evicted: "threads_evicted";

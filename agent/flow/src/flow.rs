@@ -1,12 +1,13 @@
 //! The way in and the way out.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
 use weft_abi::{DataFlags, Direction, Hint};
 use weft_proto::http1::Wanted;
+use weft_proto::peering::Message;
 
 use crate::config::Config;
 use crate::connection::{Connection, Layer, Muted, Stage};
@@ -18,6 +19,7 @@ use crate::processes::ProcessEvent;
 use crate::reading::Pieces;
 use crate::recognise::{Recognised, recognise};
 use crate::record::{Close, Data, Ends, Injected, Open, Origin, Record, RecordError};
+use crate::remote::{PeerEvent, PeerId};
 use crate::sample::Sampler;
 use crate::span::{Kind, Outcome, Span};
 use crate::state::State;
@@ -65,6 +67,25 @@ impl Flow {
     /// Of these unix sockets, earlier bytes were not seen: to be told before the first record.
     pub fn unix_inodes_at_start(&mut self, inodes: impl IntoIterator<Item = u64>) {
         self.old_inodes = inodes.into_iter().collect();
+    }
+
+    /// Addresses that lead to this node: to be told before the first peer.
+    pub fn host_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.state.spans.remote.addresses.of_host(addresses);
+    }
+
+    /// What the agent of another node says, or that it came or went; by the records' clock.
+    pub fn peer(&mut self, peer: PeerId, event: PeerEvent, now_ns: u64) {
+        self.state
+            .with_spans(|spans, around| spans.peer(peer, event, now_ns, around));
+    }
+
+    /// What is to be said to agents of other nodes, in order.
+    pub fn drain_messages(&mut self, mut each: impl FnMut(PeerId, Message)) {
+        self.state
+            .spans
+            .remote
+            .drain(|(peer, message)| each(peer, message));
     }
 
     /// Counts an element of the ring buffer that could not be decoded.
@@ -265,7 +286,13 @@ impl Flow {
             self.forget_peer(&old);
         }
         let from_beginning = match open.ends {
-            Ends::Inet { .. } => open.is_fresh(),
+            Ends::Inet { local, .. } => {
+                if self.state.config.links.nodes {
+                    let remote = &mut self.state.spans.remote;
+                    remote.here(local.ip(), time_ns, &mut self.state.counters);
+                }
+                open.is_fresh()
+            }
             Ends::Unproved => false,
             Ends::Unix { sk, peer } => {
                 if peer != 0 {

@@ -49,7 +49,10 @@ impl Spans {
                 around.counters.wire_ambiguous += 1;
                 self.settle_alone(key, around);
             }
-            Translated::None => self.settle_alone(key, around),
+            Translated::None => match self.nodes.get_mut(key) {
+                Some(node) if node.asked.is_some() => node.progress = Progress::AwaitsPeer,
+                _ => self.settle_alone(key, around),
+            },
         }
     }
 
@@ -63,6 +66,7 @@ impl Spans {
             match node.progress {
                 Progress::Known(_) => break,
                 Progress::AwaitsWire => self.give_up_wire(next, around),
+                Progress::AwaitsPeer => self.give_up_peers(next, around),
                 Progress::AwaitsThread(server) => {
                     if let Some(server) = self.nodes.get_mut(server) {
                         server.thread_children.retain(|child| *child != next);
@@ -129,7 +133,11 @@ impl Spans {
                 continue;
             };
             node.progress = Progress::Known(context);
-            for (child, link) in std::mem::take(&mut node.children) {
+            let children = std::mem::take(&mut node.children);
+            if around.config.links.nodes {
+                self.known_to_peers(key, around);
+            }
+            for (child, link) in children {
                 let context = self.inherited(child, key, link, around);
                 known.push((child, context));
             }

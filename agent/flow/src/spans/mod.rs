@@ -3,6 +3,8 @@
 //! ```text
 //!                other end seen / grace over
 //!   AwaitsWire ──────────────────────────────┐
+//!       │ grace over   answered / hold over  │
+//!       └─▶ AwaitsPeer ──────────────────────┤
 //!                response by the same thread │    parent has its context
 //!   AwaitsThread ────────────────────────────┼─▶ AwaitsParent ─▶ context
 //!                 any response by the thread │
@@ -13,6 +15,7 @@
 //! are known, so that a child needs its parent's node no longer.
 
 mod context;
+mod remote;
 
 use std::collections::VecDeque;
 
@@ -20,6 +23,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use slotmap::{SlotMap, new_key_type};
 use smallvec::SmallVec;
+use weft_proto::peering::Fingerprint;
 use weft_proto::propagation;
 use weft_proto::trace_context::SpanId;
 
@@ -27,6 +31,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::peers::Peers;
 use crate::processes::Processes;
+use crate::remote::Remote;
 use crate::span::{Kind, Link, Outcome, Process, Span, Version};
 use crate::wire::{Position, Positions};
 
@@ -41,11 +46,16 @@ pub(crate) struct Spans {
     grace: VecDeque<(u64, NodeKey)>,
     /// Spans that ended without a context, by the time they leave anyhow.
     held: VecDeque<(u64, NodeKey)>,
+    /// Of them, those for which another node is asked.
+    held_for_peers: VecDeque<(u64, NodeKey)>,
     /// Have left and are listed no longer.
     gone: Vec<NodeKey>,
     pub(crate) ready: VecDeque<Box<Span>>,
     pub(crate) peers: Peers,
+    pub(crate) remote: Remote,
     ids: SmallRng,
+    /// Of the last tick.
+    now_ns: u64,
 }
 
 /// Where the drop of a span is counted.
@@ -107,6 +117,10 @@ struct Node {
     /// on it.
     thread_children: SmallVec<[NodeKey; 2]>,
     position: Option<Position>,
+    /// For agents of other nodes, if there may be such.
+    request: Option<Fingerprint>,
+    /// The question to them that is not answered yet.
+    asked: Option<u32>,
     /// `None`: has left.
     span: Option<Box<Span>>,
     ended: bool,
@@ -119,6 +133,7 @@ struct Node {
 
 enum Progress {
     AwaitsWire,
+    AwaitsPeer,
     AwaitsThread(NodeKey),
     AwaitsAnswer,
     AwaitsParent(NodeKey),
@@ -132,15 +147,19 @@ const LATE_READ_NS: u64 = 5_000_000_000;
 
 impl Spans {
     pub(crate) fn new(seed: u64) -> Self {
+        let mut ids = SmallRng::seed_from_u64(seed);
         Self {
+            remote: Remote::new(ids.random()),
             nodes: SlotMap::with_key(),
             positions: Positions::default(),
             grace: VecDeque::new(),
             held: VecDeque::new(),
+            held_for_peers: VecDeque::new(),
             gone: Vec::new(),
             ready: VecDeque::new(),
             peers: Peers::default(),
-            ids: SmallRng::seed_from_u64(seed),
+            ids,
+            now_ns: 0,
         }
     }
 
@@ -170,6 +189,7 @@ impl Spans {
             Some(header) if header.is_own() => header.context.parent.parent_id,
             _ => SpanId(self.random_id()),
         };
+        let request = around.config.links.nodes.then(|| fingerprint(&span));
         let key = self.nodes.insert(Node {
             id,
             kind,
@@ -179,6 +199,8 @@ impl Spans {
             children: SmallVec::new(),
             thread_children: SmallVec::new(),
             position: None,
+            request: request.flatten(),
+            asked: None,
             span: Some(Box::new(span)),
             ended: false,
             abandoned: false,
@@ -194,6 +216,7 @@ impl Spans {
                 } else if self.nodes[key].position.is_some() {
                     let until = start_ns.saturating_add(limits.link_grace_ns);
                     self.grace.push_back((until, key));
+                    self.ask(key, start_ns, around);
                 } else if !waits_for_socket {
                     self.settle_alone(key, around);
                 }
@@ -233,8 +256,10 @@ impl Spans {
         if other.is_none() {
             if self.positions.len() < around.config.limits.wire_positions {
                 let start_ns = node.span.as_ref().map_or(0, |span| span.start_ns);
-                self.positions.list(key, node.kind, position, start_ns);
+                let kind = node.kind;
+                self.positions.list(key, kind, position, start_ns);
                 node.position = Some(position);
+                self.list_for_peers(key, kind, around);
             } else {
                 around.counters.wire_evicted += 1;
             }
@@ -258,7 +283,11 @@ impl Spans {
         if node.kind != kind || late {
             return;
         }
+        let start_ns = node.span.as_ref().map_or(0, |span| span.start_ns);
         let Some(other) = self.meet(key, position, around) else {
+            if kind == Kind::Server {
+                self.ask(key, start_ns, around);
+            }
             return;
         };
         self.unlist(other);
@@ -315,6 +344,7 @@ impl Spans {
     ) {
         // Who would have responded was not seen.
         self.not_by_thread(key, around);
+        let away_ns = self.away_linger(key);
         let Some(node) = self.nodes.get_mut(key) else {
             return;
         };
@@ -330,8 +360,9 @@ impl Spans {
             self.peers.saw(span, met, outcome, around.config.inject);
         }
         if node.kind == Kind::Client && node.position.is_some() {
+            let grace_ns = around.config.limits.link_grace_ns;
             let linger = match outcome {
-                Outcome::Complete | Outcome::Upgraded => around.config.limits.link_grace_ns,
+                Outcome::Complete | Outcome::Upgraded => grace_ns.max(away_ns),
                 Outcome::ConnectionClosed
                 | Outcome::Timeout
                 | Outcome::Reset { .. }
@@ -366,6 +397,7 @@ impl Spans {
     }
 
     pub(crate) fn tick(&mut self, now_ns: u64, around: &mut Around<'_>) {
+        self.now_ns = now_ns;
         while let Some((until, key)) = self.grace.front().copied() {
             if until > now_ns {
                 break;
@@ -378,7 +410,21 @@ impl Spans {
                 break;
             }
             self.held.pop_front();
+            match self.patience(key, around) {
+                Some(until) if until > now_ns => self.held_for_peers.push_back((until, key)),
+                _ => self.force(key, around),
+            }
+        }
+        while let Some((until, key)) = self.held_for_peers.front().copied() {
+            if until > now_ns {
+                break;
+            }
+            self.held_for_peers.pop_front();
             self.force(key, around);
+        }
+        self.remote.tick(now_ns, around.counters);
+        while let Some(question) = self.remote.due(now_ns, around.counters) {
+            self.question(question, now_ns, around);
         }
         while let Some(key) = self.positions.expired(now_ns) {
             self.unlist(key);
@@ -506,4 +552,12 @@ impl Spans {
             }
         }
     }
+}
+
+/// Of what both ends know of a request.
+fn fingerprint(span: &Span) -> Option<Fingerprint> {
+    if span.partial.request_head {
+        return None;
+    }
+    Fingerprint::of(&span.exchange.method, &span.exchange.target)
 }

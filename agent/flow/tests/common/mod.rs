@@ -7,6 +7,7 @@
 )]
 
 pub mod h2;
+pub mod two;
 
 use std::net::SocketAddr;
 

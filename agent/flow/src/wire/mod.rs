@@ -1,10 +1,13 @@
 //! Requests that wait for the other end's record, by their position on the wire.
 
+mod remote;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use foldhash::HashMap;
 use smallvec::SmallVec;
+use weft_proto::peering::Ciphertext;
 
 use crate::span::Kind;
 use crate::spans::NodeKey;
@@ -12,6 +15,8 @@ use crate::spans::NodeKey;
 #[derive(Default)]
 pub(crate) struct Positions {
     by_key: HashMap<Key, SmallVec<[Candidate; 1]>>,
+    /// Requests in TLS that other nodes may ask for, by the ends of their connection.
+    by_end: HashMap<SocketAddr, SmallVec<[Candidate; 1]>>,
     len: usize,
     /// Client requests whose exchange has ended, by the time they are given up.
     expiring: VecDeque<(u64, NodeKey)>,
@@ -38,6 +43,8 @@ pub(crate) enum Position {
     /// Of a stream of HTTP/2 inside TLS: its number is the same on both ends.
     Stream {
         stream: u32,
+        /// Where it is known: what it stands in.
+        cipher: Option<Ciphertext>,
         client: SocketAddr,
         server: SocketAddr,
         netns: u32,
@@ -107,6 +114,9 @@ impl Positions {
             if candidates.is_empty() {
                 self.by_key.remove(&key);
             }
+        }
+        if !self.by_end.is_empty() {
+            self.unlist_ends(node, position);
         }
     }
 
