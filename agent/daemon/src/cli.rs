@@ -82,6 +82,9 @@ pub(crate) struct Run {
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) source: Source,
+
     /// For tests: instructions the verifier walked, by program, instead of the table.
     #[arg(long, hide = true)]
     pub(crate) verifier: bool,

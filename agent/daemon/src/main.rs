@@ -12,6 +12,7 @@ mod export;
 mod figures;
 mod gate;
 mod kubernetes;
+mod peers;
 mod pipeline;
 mod policy;
 mod reload;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
                 trace(&config, run.check, reload)
             },
         ),
-        Command::Doctor(doctor) => examine(&doctor, log_level),
+        Command::Doctor(doctor) => examine(&doctor, &env, log_level),
         Command::Why(why) => explain(&why, &env, log_level),
         Command::Status(status) => tell(&status, &env, log_level),
     };
@@ -79,12 +80,17 @@ fn trace(config: &Config, check: bool, reload: Reload<'_>) -> Result<(), Failure
     Ok(())
 }
 
-fn examine(doctor: &cli::Doctor, log_level: Option<LevelFilter>) -> Result<(), Failure> {
+fn examine(
+    doctor: &cli::Doctor,
+    env: &Environment,
+    log_level: Option<LevelFilter>,
+) -> Result<(), Failure> {
     log_to_stderr(log_level.unwrap_or(LevelFilter::Warn));
-    let mut config = Config::default();
+    let mut config = doctor.source.config(env)?;
     config.kernel.door = doctor.door;
     config.kernel.uprobes = doctor.uprobes;
-    let (capabilities, probes) = bpf::capabilities(run::options(&config));
+    let (mut capabilities, probes) = bpf::capabilities(run::options(&config));
+    capabilities.push(peers::capability(&config.peers));
     match &probes {
         Some(probes) if doctor.verifier => print(&doctor::verified(&probes.verified()))?,
         _ => print(&doctor::report(&capabilities))?,
@@ -152,10 +158,10 @@ impl From<config::Error> for Failure {
 
 impl From<run::Error> for Failure {
     fn from(error: run::Error) -> Self {
-        let code = if matches!(error, run::Error::Kernel(_)) {
-            KERNEL
-        } else {
-            OTHER
+        let code = match error {
+            run::Error::Kernel(_) => KERNEL,
+            run::Error::Peers(peers::Error::Identity(_)) => USAGE,
+            _ => OTHER,
         };
         Self {
             code,

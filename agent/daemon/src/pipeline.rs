@@ -20,6 +20,7 @@ use crate::{
     figures::Published,
     gate::Gate,
     kubernetes::SeenPods,
+    peers::Exchange,
     policy::{Change, Heard, Judge, Looks, Policy},
     status::{Found, Status, seen_pods},
     telemetry::Health,
@@ -46,6 +47,7 @@ pub(crate) struct Pipeline {
     pub(crate) looks: Looks,
     pub(crate) pods_seen: SeenPods,
     pub(crate) pods_seen_ns: u64,
+    pub(crate) peers: Option<Exchange>,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
@@ -109,9 +111,9 @@ impl Pipeline {
         let mut lately = Lately::default();
         let mut published_ns = 0;
         while !self.stop.load(Ordering::Relaxed) {
-            self.probes
-                .ring
-                .wait(if wake == Wake::Each { IDLE } else { BUSY })?;
+            let longest = if wake == Wake::Each { IDLE } else { BUSY };
+            let bell = self.peers.as_ref().map(Exchange::bell);
+            self.probes.ring.wait(longest, bell)?;
             let mut taken = 0;
             loop {
                 let burst = self.drain();
@@ -222,8 +224,17 @@ impl Pipeline {
     /// Hands on what the records led to.
     fn settle(&mut self) {
         let now_ns = monotonic_ns();
-        self.flow.tick(now_ns);
         let policy = self.judge.policy();
+        if let Some(peers) = &mut self.peers {
+            peers.hear(|peer, event| self.flow.peer(peer, event, now_ns));
+        }
+        self.flow.tick(now_ns);
+        if let Some(peers) = &self.peers {
+            let mut messages = Vec::new();
+            self.flow
+                .drain_messages(|peer, message| messages.push((peer, message)));
+            peers.say(messages);
+        }
         let Self {
             probes,
             flow,

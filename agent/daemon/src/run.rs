@@ -18,7 +18,7 @@ use tokio::{
 };
 use weft_flow::{
     Flow,
-    config::{Config as FlowConfig, Gaps, Limits, SelfInstrumented},
+    config::{Config as FlowConfig, Gaps, Limits, Links, SelfInstrumented},
     sample,
 };
 
@@ -34,6 +34,7 @@ use crate::{
     figures::Published,
     gate::Gate,
     kubernetes::{self, Cluster, SeenPods},
+    peers,
     pipeline::Pipeline,
     policy::{Change, Judge, Looks, Policy, Selector},
     reload::Reload,
@@ -48,6 +49,8 @@ pub(crate) enum Error {
     Kernel(#[from] bpf::Error),
     #[error(transparent)]
     Export(#[from] export::Error),
+    #[error(transparent)]
+    Peers(#[from] peers::Error),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("kubernetes: {0}")]
@@ -86,6 +89,17 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
     let over = Arc::new(Notify::new());
     let stdout_closed = Arc::clone(&over);
     let exports = Exports::start(config, &registry, move || stdout_closed.notify_one())?;
+    let (_peers, exchange) = match config.peers.is_on() {
+        true => {
+            flow.host_addresses(OwnAddresses::read().iter());
+            let (running, exchange) = peers::start(&config.peers, &registry)?;
+            if let Some(address) = running.address {
+                log::info!("agents of other nodes are awaited at {address}");
+            }
+            (Some(running), Some(exchange))
+        }
+        false => (None, None),
+    };
     let published = Published::register(&registry);
     let stop = Arc::new(AtomicBool::new(false));
     let (ask, questions) = mpsc::channel();
@@ -131,6 +145,7 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
         alive: figures.as_ref().map(telemetry::Server::health),
         questions,
         changes,
+        peers: exchange,
         nearby: (config.propagation.inject == Inject::Auto).then(OwnAddresses::read),
         looks: Looks::default(),
         pods_seen: pods_seen.clone(),
@@ -245,7 +260,12 @@ fn flow_config(config: &Config) -> FlowConfig {
         },
         limits: Limits {
             long_stream_ns: u64::try_from(config.http.long_stream.as_nanos()).unwrap_or(u64::MAX),
+            peer_hold_ns: u64::try_from(config.peers.hold.as_nanos()).unwrap_or(u64::MAX),
             ..Limits::default()
+        },
+        links: Links {
+            nodes: config.peers.is_on(),
+            ..Links::default()
         },
         ..FlowConfig::default()
     }

@@ -1,6 +1,10 @@
 //! The ring buffer's reading end.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
 
 use aya::maps::{MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,17 +18,17 @@ impl Ring {
         Self { records }
     }
 
-    /// Waits until the kernel wakes us or `timeout` has passed.
-    pub(crate) fn wait(&self, timeout: Duration) -> io::Result<()> {
+    /// Waits until the kernel wakes us, `bell` is readable or `timeout` has passed.
+    pub(crate) fn wait(&self, timeout: Duration, bell: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let timeout = Timespec {
             tv_sec: timeout.as_secs().cast_signed(),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let mut fds = [PollFd::from_borrowed_fd(
-            self.records.as_fd(),
-            PollFlags::IN,
-        )];
-        match poll(&mut fds, Some(&timeout)) {
+        let watched = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let records = self.records.as_fd();
+        let mut fds = [watched(records), watched(bell.unwrap_or(records))];
+        let fds = &mut fds[..1 + usize::from(bell.is_some())];
+        match poll(fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -7,6 +7,7 @@
 mod env;
 mod file;
 mod kubernetes;
+mod peers;
 mod propagation;
 mod selection;
 mod text;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     env::Environment,
     kubernetes::Kubernetes,
+    peers::{Peers, Place},
     propagation::{Inject, Propagation},
     selection::{Action, Conditions, Selection, Who},
     text::{ByteSize, Text},
@@ -59,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) kubernetes: Kubernetes,
     pub(crate) http: Http,
     pub(crate) propagation: Propagation,
+    pub(crate) peers: Peers,
     pub(crate) sampler: Sampling,
     pub(crate) otlp: Otlp,
     pub(crate) batch: Batch,
@@ -307,6 +310,7 @@ impl Config {
         if !self.kernel.ring_bytes.0.is_power_of_two() || self.kernel.ring_bytes.0 < 4096 {
             return fault("kernel.ring_bytes is a power of two, at least 4KiB");
         }
+        self.peers.check()?;
         let bad = self
             .http
             .headers
@@ -337,6 +341,7 @@ impl Default for Config {
             kubernetes: Kubernetes::default(),
             http: Http::default(),
             propagation: Propagation::default(),
+            peers: Peers::default(),
             sampler: Sampling::default(),
             otlp: Otlp::default(),
             batch: Batch::default(),

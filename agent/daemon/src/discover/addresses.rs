@@ -21,6 +21,10 @@ impl OwnAddresses {
         address.is_loopback() || self.0.contains(&address)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.0.iter().copied()
+    }
+
     /// `fib_trie`: an address stands above the lines of its routes; `if_inet6`: one a line, first.
     fn parse(fib_trie: &str, if_inet6: &str) -> Self {
         let mut addresses = HashSet::new();

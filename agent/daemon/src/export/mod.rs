@@ -41,6 +41,7 @@ pub(crate) use self::{
     clock::monotonic_ns,
     encode::Finished,
     route::{Pattern, RouteMode, Routes},
+    transport::Resolve,
 };
 use crate::{
     config::{Config, Output},

@@ -137,7 +137,7 @@ pub(crate) struct Resolve {
 }
 
 impl Resolve {
-    fn from_system() -> Self {
+    pub(crate) fn from_system() -> Self {
         let built = TokioResolver::builder_tokio().and_then(ResolverBuilder::build);
         if let Err(error) = &built {
             log::debug!("names cannot be resolved: {error}");
@@ -145,6 +145,20 @@ impl Resolve {
         Self {
             resolver: built.ok(),
         }
+    }
+
+    pub(crate) async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let resolver = match (name, &self.resolver) {
+            ("localhost", _) => {
+                return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+            }
+            (_, None) => return Err(io::Error::other("no usable /etc/resolv.conf")),
+            (_, Some(resolver)) => resolver,
+        };
+        let unresolved =
+            |error: NetError| io::Error::other(format!("`{name}` does not resolve: {error}"));
+        let found = resolver.lookup_ip(name).await.map_err(unresolved)?;
+        Ok(found.iter().collect())
     }
 }
 
@@ -158,23 +172,9 @@ impl Service<Name> for Resolve {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let resolver = self.resolver.clone();
+        let resolve = self.clone();
         Box::pin(async move {
-            let addresses: Vec<IpAddr> = match (name.as_str(), resolver) {
-                ("localhost", _) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-                (_, None) => return Err(io::Error::other("no usable /etc/resolv.conf")),
-                (name, Some(resolver)) => {
-                    let unresolved = |error: NetError| {
-                        io::Error::other(format!("`{name}` does not resolve: {error}"))
-                    };
-                    resolver
-                        .lookup_ip(name)
-                        .await
-                        .map_err(unresolved)?
-                        .iter()
-                        .collect()
-                }
-            };
+            let addresses = resolve.addresses(name.as_str()).await?;
             let addresses: Vec<_> = addresses
                 .into_iter()
                 .map(|address| SocketAddr::new(address, 0))
