@@ -194,10 +194,12 @@ pub enum Group {
     OpenTelemetry,
     /// What works on many requests at once: aiohttp, uvicorn, Hypercorn, uvloop, gevent; a JVM.
     Tasks,
+    /// Address translation.
+    Network,
 }
 
 impl Group {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Web,
         Self::Python,
         Self::Node,
@@ -212,6 +214,7 @@ impl Group {
         Self::Grpc,
         Self::OpenTelemetry,
         Self::Tasks,
+        Self::Network,
     ];
 
     /// What every program needs around it.
@@ -236,6 +239,7 @@ impl Group {
             Self::Grpc => "grpc",
             Self::OpenTelemetry => "opentelemetry",
             Self::Tasks => "tasks",
+            Self::Network => "network",
         }
     }
 
@@ -292,6 +296,7 @@ impl Group {
             Self::Ruby => &["puma", "ruby-sinatra"],
             Self::Npm => &["libstdc++6"],
             Self::Pypi => &["python3", "python3-typing-extensions"],
+            Self::Network => &["nftables"],
             Self::Load => &["curl", "wget", "wrk", "redis-server", "redis-tools"],
             Self::Http2 => &[
                 "nghttp2-client",

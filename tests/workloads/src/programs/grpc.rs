@@ -3,13 +3,14 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Certificate, Program, Security};
+use super::{Certificate, Program, Security, listen_or_loopback};
 use crate::{Launch, Listen, Place, Workloads, apps};
 
 /// A gRPC server that answers by the name of the method; its client makes calls of all kinds: `apps/grpc`.
 #[derive(Clone, Debug)]
 pub struct Grpc {
     pub kind: GrpcKind,
+    pub listen: Option<Listen>,
     /// The server's own, with its key; none: plaintext.
     certificate: Option<Certificate>,
 }
@@ -35,7 +36,11 @@ impl Grpc {
             Security::Plaintext => None,
             Security::Tls => Some(Certificate::of_loopback()?),
         };
-        Ok(Self { kind, certificate })
+        Ok(Self {
+            kind,
+            listen: None,
+            certificate,
+        })
     }
 
     /// A client of `to`, which is this server or stands before it. Prints `connected` after one call, then waits for a line.
@@ -98,7 +103,8 @@ impl Program for Grpc {
 
     fn prepare(&self, place: &Place<'_>) -> Result<Launch> {
         let (program, first) = self.kind.command(Side::Server);
-        let mut launch = Launch::new(Listen::loopback()?, [program, &first]).hosted(self.name())?;
+        let listen = listen_or_loopback(self.listen.as_ref())?;
+        let mut launch = Launch::new(listen, [program, &first]).hosted(self.name())?;
         if let Some(certificate) = &self.certificate {
             let (certificate, key) = certificate.write(place)?;
             launch = launch.env("CERTIFICATE", certificate).env("KEY", key);
