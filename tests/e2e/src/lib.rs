@@ -6,6 +6,7 @@
 pub mod exact;
 pub mod figures;
 pub mod network;
+pub mod nodes;
 pub mod raw;
 mod scene;
 mod sink;

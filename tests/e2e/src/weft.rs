@@ -65,6 +65,25 @@ impl WeftCommand {
         self
     }
 
+    /// Inside a network name space; all else is as outside.
+    #[must_use]
+    pub fn within(mut self, space: &str) -> Self {
+        let mut within = Command::new("nsenter");
+        within
+            .arg(format!("--net=/run/netns/{space}"))
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .stdin(Stdio::null());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => within.env(name, value),
+                None => within.env_remove(name),
+            };
+        }
+        self.command = within;
+        self
+    }
+
     /// Runs to its end, which must come soon.
     pub fn output(self) -> Result<Output> {
         let mut command = Command::new("timeout");
@@ -176,10 +195,13 @@ impl Weft {
         })
     }
 
-    /// Ends it at once and without its help.
-    pub fn kill(mut self) -> Result<()> {
+    /// Ends it at once and without its help; gives what it wrote on standard output.
+    pub fn kill(mut self) -> Result<String> {
         self.signal(Signal::KILL)?;
-        self.wait(STOP_LIMIT).map(drop)
+        self.wait(STOP_LIMIT)?;
+        self.output.take().map_or(Ok(String::new()), |output| {
+            output.join().ok().context("no standard output")
+        })
     }
 
     pub fn signal(&self, signal: Signal) -> Result<()> {

@@ -10,6 +10,7 @@ mod http2;
 mod libraries;
 mod life;
 mod networks;
+mod nodes;
 mod policy;
 mod programs;
 mod propagation;
