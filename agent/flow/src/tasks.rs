@@ -202,6 +202,12 @@ impl Tasks {
             counters.task_ambiguous += 1;
             return None;
         };
+        // What a request has spawned may outlive it and work for others, whoever tells it to.
+        let spawned = work.shared && work.handed_ns.is_none() && root.left_ns.is_some();
+        if spawned && !task.is_open(node, time_ns) {
+            counters.task_ambiguous += 1;
+            return None;
+        }
         let link = match work.handed_ns {
             Some(_) => Link::HandOff,
             None if work.context => Link::AsyncContext,
@@ -229,5 +235,11 @@ impl Task {
         let open = |it: &&Request| it.end_ns.is_none_or(|end| end > at_ns);
         let request = begun.clone().find(open).or_else(|| begun.next_back())?;
         Some(request.node)
+    }
+
+    /// Whether the request was not answered by then.
+    fn is_open(&self, node: NodeKey, at_ns: u64) -> bool {
+        let mut requests = self.requests.iter();
+        requests.any(|it| it.node == node && it.end_ns.is_none_or(|end| end > at_ns))
     }
 }

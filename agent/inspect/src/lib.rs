@@ -17,6 +17,7 @@ mod named;
 mod openssl;
 mod proxy;
 mod rustls;
+mod tokio;
 
 use elf::{Image, Symbols};
 
@@ -33,6 +34,7 @@ pub use library::{
     Register, Return, Site, Stack,
 };
 pub use proxy::Proxy;
+pub use tokio::{Drawn, Sends, Tokio};
 
 /// One for each family of libraries.
 const FINDERS: &[Finder] = &[
@@ -60,6 +62,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
             || proxy::wants(name)
             || cpython::wants(name)
             || jvm::wants(name)
+            || tokio::wants(name)
             || FINDERS.iter().any(|finder| (finder.wants)(name))
     });
     let go::Found {
@@ -78,6 +81,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
         proxy: proxy::find(&symbols),
         python: cpython::find(&image, &symbols),
         jvm: jvm::find(&image, &symbols),
+        tokio: tokio::find(&image, &symbols),
         libraries: FINDERS
             .iter()
             .flat_map(|finder| (finder.find)(&image, &symbols))

@@ -1,6 +1,6 @@
 //! What is found in a file.
 
-use crate::{Jvm, Proxy, Python, go};
+use crate::{Jvm, Proxy, Python, Tokio, go};
 
 /// What one ELF file contains of TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Inspection {
     pub python: Option<Result<Python, &'static str>>,
     /// What it tells of a JVM's threads, or why that is of no use.
     pub jvm: Option<Result<Jvm, &'static str>>,
+    /// What it has of Tokio, or why that is of no use.
+    pub tokio: Option<Result<Box<Tokio>, &'static str>>,
     /// More than one where a program has several linked in.
     pub libraries: Vec<Library>,
     /// Of a dynamic loader: offset in the file of the function that it calls when it has mapped

@@ -29,7 +29,7 @@ pub use record::{
 };
 pub use task::{
     CONNECTION_BIT, Descent, HandOff, KeyKind, MAX_DEPTH, Runtime, RuntimeFlags, RuntimeKind,
-    STREAM_BIT, Task, TaskFlags, TaskKey, UNKNOWN_TASK,
+    STREAM_BIT, Task, TaskFlags, TaskKey, TokioSite, UNKNOWN_TASK,
 };
 pub use tls::{
     Crossing, GoKey, Lengths, Plain, Records, SESSION_BIT, Session, SessionFlags, SessionKey, Site,

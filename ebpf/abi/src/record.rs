@@ -129,9 +129,10 @@ impl DataFlags {
     pub const HANDED: u16 = 256;
     /// The process is an event-loop proxy: it sends what it has read, and nothing else.
     pub const FORWARDS: u16 = 512;
-    /// `task` is a context of CPython's, a greenlet, or a virtual thread.
+    /// `task` is a context of CPython's, a greenlet, a virtual thread, or a task of Tokio.
     pub const CONTEXT: u16 = 1024;
-    /// With `HANDED`: more than one task had given something to the one that made the call.
+    /// With `HANDED`: more than one task had given something to the one that made the call. Of a task of Tokio:
+    /// that is not known where several may send on the connection at once.
     pub const SHARED: u16 = 2048;
 }
 

@@ -7,7 +7,8 @@
 pub struct Runtime {
     /// A [`RuntimeKind`].
     pub kind: u32,
-    /// Go: offset of `g.goid`. CPython: of `PyThreadState.context`.
+    /// Go: offset of `g.goid`. CPython: of `PyThreadState.context`. Tokio: where in a task's table the offset
+    /// of its id stands.
     pub id: u32,
     /// Go: offset of `g.parentGoid`; 0: there is none (before Go 1.21).
     pub parent: u32,
@@ -24,6 +25,10 @@ pub struct Runtime {
     /// JVM: addresses at which it keeps the offsets of its fields `Thread._osthread`,
     /// `OSThread._pthread_id`, `JavaThread._threadObj`, `JavaThread._vthread`.
     pub jvm_fields: [u64; 4],
+    /// Tokio: where the id of the task that is polled stands, from the thread pointer (wraps around).
+    pub current: u64,
+    /// Tokio: address of the table of a task's wakers.
+    pub wakers: u64,
 }
 
 /// Bits of [`Runtime::flags`].
@@ -48,6 +53,8 @@ pub enum RuntimeKind {
     /// A JVM that has virtual threads: these are the tasks, by their `Thread.threadId()`. Its other threads
     /// are none.
     Jvm = 4,
+    /// Tasks by their `task::Id`, which is not used again.
+    Tokio = 5,
 }
 
 /// A logical task, or an object of the runtime that tasks hand work over with.
@@ -75,6 +82,8 @@ pub enum KeyKind {
     Transport = 3,
     /// A file descriptor that a transport of uvloop writes to.
     File = 4,
+    /// A channel of Tokio, by the address of its receiver's waker.
+    Channel = 5,
 }
 
 /// For whom a task works: the nearest of its line that reads requests, which may be itself. All zero:
@@ -107,6 +116,7 @@ pub struct Task {
     /// CPython: what tells it from others that had its address; 0: the address is not used again.
     pub born: u64,
     /// CPython: the [`KeyKind::Scope`] it works in as long as it has no root of its own; 0: none.
+    /// Tokio, with [`TaskFlags::PLUMBING`]: cookie of the connection that it sends on; 0: none yet.
     pub scope: u64,
 }
 
@@ -118,6 +128,8 @@ impl TaskFlags {
     pub const PLUMBING: u32 = 1;
     /// Of a thread: it has accepted a connection, for which the next context is made.
     pub const ACCEPTED: u32 = 2;
+    /// With `PLUMBING`: it sends on several connections: for whom is not known.
+    pub const MANY: u32 = 4;
 }
 
 /// Work that a task has given to another one: value of the `HAND_OFFS` map.
@@ -131,6 +143,35 @@ pub struct HandOff {
     pub descent: Descent,
     /// 1: another task had given something, too.
     pub shared: u64,
+}
+
+/// Attach cookie of a probe in a program that has Tokio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokioSite {
+    /// What it is about stands in this register, an index into the words of `struct pt_regs`.
+    pub register: u8,
+    /// Less so many bytes.
+    pub offset: u32,
+    /// It has a cache line of its own, or is not meant.
+    pub padded: bool,
+}
+
+impl TokioSite {
+    #[inline(always)]
+    #[must_use]
+    pub const fn cookie(self) -> u64 {
+        self.register as u64 | (self.padded as u64) << 8 | (self.offset as u64) << 16
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_cookie(cookie: u64) -> Self {
+        Self {
+            register: cookie as u8,
+            offset: (cookie >> 16) as u32,
+            padded: cookie & 1 << 8 != 0,
+        }
+    }
 }
 
 /// Set in [`Descent::root`], beside a connection's cookie: the root is whatever works for that

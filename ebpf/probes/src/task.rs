@@ -6,6 +6,7 @@
 pub(crate) mod cpython;
 mod go;
 mod jvm;
+pub(crate) mod tokio;
 
 use aya_ebpf::{
     bindings::BPF_ANY,
@@ -50,6 +51,8 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
         cpython::ask(record, runtime, reads)
     } else if kind == RuntimeKind::Jvm as u32 {
         ask_virtual_thread(record, runtime, reads)
+    } else if kind == RuntimeKind::Tokio as u32 {
+        tokio::ask(record, runtime, reads)
     } else {
         ask_goroutine(record, runtime, reads)
     }

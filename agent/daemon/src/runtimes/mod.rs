@@ -4,11 +4,12 @@
 mod cpython;
 mod go;
 mod jvm;
+mod tokio;
 
 use std::fmt;
 
 use weft_abi::{Runtime as Facts, RuntimeFlags, RuntimeKind};
-use weft_inspect::{Goroutines, Inspection, Jvm, Problem, Proxy, Python};
+use weft_inspect::{Goroutines, Inspection, Jvm, Problem, Proxy, Python, Tokio};
 
 use crate::bpf::Place;
 
@@ -22,6 +23,7 @@ pub(crate) enum Runtime {
     Proxy(Proxy),
     Python(Result<Python, &'static str>),
     Jvm(Result<Jvm, &'static str>),
+    Tokio(Result<Box<Tokio>, &'static str>),
 }
 
 impl Runtime {
@@ -34,6 +36,9 @@ impl Runtime {
         }
         if let Some(jvm) = &inspection.jvm {
             return Some(Self::Jvm(jvm.clone()));
+        }
+        if let Some(tokio) = &inspection.tokio {
+            return Some(Self::Tokio(tokio.clone()));
         }
         let goroutines = inspection.goroutines.clone()?;
         let version = inspection.go.as_ref().map(|go| go.version.clone());
@@ -51,6 +56,7 @@ impl Runtime {
             }
             Self::Proxy(_) | Self::Jvm(_) => Vec::new(),
             Self::Python(python) => python.iter().flat_map(cpython::places).collect(),
+            Self::Tokio(tokio) => tokio.iter().flat_map(|it| tokio::places(it)).collect(),
         }
     }
 
@@ -59,6 +65,8 @@ impl Runtime {
         match self {
             // The other tasks of a process cannot be told without it, either.
             Self::Python(_) => Some(Self::Python(Err("the kernel lets no probes into it"))),
+            // What is sent for others would seem to be sent for who has made the connection.
+            Self::Tokio(_) => Some(Self::Tokio(Err("the kernel lets no probes into it"))),
             Self::Go { .. } | Self::Proxy(_) => None,
             Self::Jvm(_) => Some(self),
         }
@@ -77,6 +85,11 @@ impl Runtime {
             Self::Python(Ok(python)) => cpython::add_to(facts, python, code),
             Self::Python(Err(_)) => facts.flags |= RuntimeFlags::OFF,
             Self::Jvm(jvm) => jvm::add_to(facts, jvm.as_ref().ok(), code),
+            Self::Tokio(tokio) => {
+                if let Ok(tokio) = tokio {
+                    tokio::add_to(facts, tokio, code);
+                }
+            }
         }
     }
 
@@ -86,6 +99,7 @@ impl Runtime {
             Self::Go { goroutines, .. } => goroutines
                 .as_ref()
                 .map_or(&[], |goroutines| &goroutines.problems),
+            Self::Tokio(tokio) => tokio.as_ref().map_or(&[], |tokio| &tokio.problems),
             Self::Proxy(_) | Self::Python(_) | Self::Jvm(_) => &[],
         }
     }
@@ -101,6 +115,8 @@ impl fmt::Display for Runtime {
                 f,
                 "threads of Java: virtual ones are not told apart, and no calls are linked: {why}"
             ),
+            Self::Tokio(Ok(tokio)) => tokio::Told(tokio).fmt(f),
+            Self::Tokio(Err(why)) => write!(f, "tasks of Tokio: off: {why}"),
             Self::Proxy(proxy) => {
                 let name = match proxy {
                     Proxy::Nginx => "nginx",

@@ -54,6 +54,7 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             proxy: _,
             python: _,
             jvm: _,
+            tokio: _,
             libraries: found,
             mapped: _,
         } = inspection;

@@ -66,9 +66,10 @@ pub struct Data<'a> {
 pub struct Work {
     /// The runtime's own id.
     pub task: u64,
-    /// It is a context of CPython's, or a greenlet.
+    /// It is a context of CPython's, or a greenlet, or a task of Tokio.
     pub context: bool,
-    /// Others have handed something to the one that made the call, too.
+    /// Others have handed something to the one that made the call, too; or, of a task of Tokio, that would not
+    /// be known.
     pub shared: bool,
     /// When `task` has handed the call over to the one that made it.
     pub handed_ns: Option<u64>,

@@ -13,3 +13,4 @@ mod process;
 mod socket_fexit;
 mod socket_tracepoints;
 mod tls;
+mod tokio;

@@ -94,7 +94,7 @@ fn libraries_mapped(_ctx: ProbeContext) -> u32 {
 /// A word of the saved registers. Copied, because the verifier wants constant offsets of a plain
 /// load, and walks every one of a `match` with all that follows.
 #[inline(always)]
-fn register(regs: *const pt_regs, index: u8) -> u64 {
+pub(super) fn register(regs: *const pt_regs, index: u8) -> u64 {
     if index > STACK_POINTER {
         return 0;
     }

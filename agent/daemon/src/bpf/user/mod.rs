@@ -67,6 +67,10 @@ pub(crate) enum Hook {
     UvloopCalled,
     /// A transport is given bytes.
     UvloopWrites,
+    /// Tokio: a new task gets its id.
+    TokioDrawn,
+    /// Tokio: a message was sent through a channel.
+    TokioSends,
 }
 
 /// A place in a file.
@@ -91,7 +95,7 @@ enum Links {
 }
 
 /// In the order of [`Hook`].
-const HOOKS: [(&str, ProbeKind); 19] = [
+const HOOKS: [(&str, ProbeKind); 21] = [
     ("tls_enter", ProbeKind::Entry),
     ("tls_leave", ProbeKind::Entry),
     ("tls_leave", ProbeKind::Return),
@@ -111,6 +115,8 @@ const HOOKS: [(&str, ProbeKind); 19] = [
     ("uvloop_connected", ProbeKind::Entry),
     ("uvloop_called", ProbeKind::Return),
     ("uvloop_writes", ProbeKind::Entry),
+    ("tokio_drawn", ProbeKind::Entry),
+    ("tokio_sends", ProbeKind::Entry),
 ];
 const RUNTIMES: &str = "RUNTIMES";
 /// Called by `tls_leave` through the map `NEXT`.
