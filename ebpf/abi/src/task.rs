@@ -113,7 +113,8 @@ pub struct Task {
     pub flags: u32,
     /// How many creations lie between it and its root.
     pub depth: u32,
-    /// CPython: what tells it from others that had its address; 0: the address is not used again.
+    /// CPython: what tells it from others that had its address; 0: the address is not used again. Tokio: the
+    /// [`KeyKind::Channel`] that `handed` came through.
     pub born: u64,
     /// CPython: the [`KeyKind::Scope`] it works in as long as it has no root of its own; 0: none.
     /// Tokio, with [`TaskFlags::PLUMBING`]: cookie of the connection that it sends on; 0: none yet.
@@ -152,15 +153,13 @@ pub struct TokioSite {
     pub register: u8,
     /// Less so many bytes.
     pub offset: u32,
-    /// It has a cache line of its own, or is not meant.
-    pub padded: bool,
 }
 
 impl TokioSite {
     #[inline(always)]
     #[must_use]
     pub const fn cookie(self) -> u64 {
-        self.register as u64 | (self.padded as u64) << 8 | (self.offset as u64) << 16
+        self.register as u64 | (self.offset as u64) << 8
     }
 
     #[inline(always)]
@@ -168,8 +167,7 @@ impl TokioSite {
     pub const fn from_cookie(cookie: u64) -> Self {
         Self {
             register: cookie as u8,
-            offset: (cookie >> 16) as u32,
-            padded: cookie & 1 << 8 != 0,
+            offset: (cookie >> 8) as u32,
         }
     }
 }

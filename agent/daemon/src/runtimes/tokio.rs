@@ -18,12 +18,10 @@ pub(super) fn places(tokio: &Tokio) -> Vec<Place> {
             site,
             waker,
             offset,
-            padded,
         } = sends;
         let at = TokioSite {
             register: waker as u8,
             offset,
-            padded,
         };
         place(Hook::TokioSends, site.offset, at)
     });

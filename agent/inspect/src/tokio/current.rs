@@ -3,24 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use iced_x86::{
-    Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
-    Register as Name,
-};
-
+use super::functions::{Functions, Value};
 use super::tables::{Pointers, Task};
-use crate::code::{Extents, instructions};
 use crate::elf::Image;
 
 /// Functions that are looked into of each kind of task, from `poll` on.
 const MAX_FUNCTIONS: usize = 24;
 const MAX_DEPTH: usize = 3;
-/// A function whose end is not known is read so far.
-const MAX_BYTES: u64 = 4 << 10;
 /// Kinds of task that must say the same.
 const MIN_TASKS: usize = 2;
-/// Instructions between the load of the old id and the store of the new one.
-const MAX_BETWEEN: usize = 4;
 
 /// Distance from the thread pointer (wraps around). The error is the reason for the user.
 pub(super) fn find(
@@ -28,15 +19,10 @@ pub(super) fn find(
     pointers: &Pointers<'_, '_>,
     tasks: &[Task],
 ) -> Result<u64, &'static str> {
-    let mut functions = Functions {
-        image,
-        pointers,
-        extents: Extents::told(image),
-        known: BTreeMap::new(),
-    };
+    let mut functions = Functions::new(image, pointers);
     let mut places: BTreeMap<i64, usize> = BTreeMap::new();
     for task in tasks {
-        for place in functions.of(task) {
+        for place in replaced(&mut functions, task) {
             *places.entry(place).or_default() += 1;
         }
     }
@@ -49,285 +35,35 @@ pub(super) fn find(
     }
 }
 
-struct Functions<'i, 'a> {
-    image: &'i Image<'a>,
-    pointers: &'i Pointers<'i, 'a>,
-    extents: Extents<'a>,
-    known: BTreeMap<u64, Function>,
-}
-
-/// What one does.
-#[derive(Clone, Debug, Default)]
-struct Function {
-    swaps: Vec<Swap>,
-    calls: Vec<Call>,
-}
-
-/// A word of the thread's data is loaded and then replaced.
-#[derive(Clone, Copy, Debug)]
-struct Swap {
-    place: i64,
-    by: Value,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Call {
-    target: u64,
-    /// Its first argument.
-    argument: Value,
-}
-
-/// What a register holds, as far as it matters, the instructions taken in the order in which they stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Value {
-    #[default]
-    Unknown,
-    /// The thread pointer, and so much.
-    Thread(i64),
-    Number(i64),
-    /// What stood at this offset of some object.
-    Field(i64),
-    /// The function's first argument.
-    Argument,
-}
-
-// === impl Functions ===
-
-impl Functions<'_, '_> {
-    /// Places in the thread's data that are replaced by the task's id while it is polled.
-    fn of(&mut self, task: &Task) -> BTreeSet<i64> {
-        let is_id = |value: Value| {
-            // `Core` begins with the scheduler.
-            [task.id, task.id - task.scheduler]
-                .into_iter()
-                .any(|offset| value == Value::Field(offset.cast_signed()))
-        };
-        let mut found = BTreeSet::new();
-        let mut seen = BTreeSet::from([task.poll]);
-        let mut level = vec![task.poll];
-        for _ in 0..=MAX_DEPTH {
-            let mut next = Vec::new();
-            for start in level {
-                let function = self.function(start).clone();
-                let swaps = function.swaps.iter().filter(|swap| is_id(swap.by));
-                found.extend(swaps.map(|swap| swap.place));
-                for call in &function.calls {
-                    if is_id(call.argument) {
-                        let swaps = self.function(call.target).swaps.iter();
-                        let swaps = swaps.filter(|swap| swap.by == Value::Argument);
-                        found.extend(swaps.map(|swap| swap.place));
-                    }
-                    if seen.len() < MAX_FUNCTIONS && seen.insert(call.target) {
-                        next.push(call.target);
-                    }
+/// Places in the thread's data that are replaced by the task's id while it is polled.
+fn replaced(functions: &mut Functions<'_, '_>, task: &Task) -> BTreeSet<i64> {
+    let is_id = |value: Value| {
+        // `Core` begins with the scheduler.
+        [task.id, task.id - task.scheduler]
+            .into_iter()
+            .any(|offset| value == Value::Field(offset.cast_signed()))
+    };
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::from([task.poll]);
+    let mut level = vec![task.poll];
+    for _ in 0..=MAX_DEPTH {
+        let mut next = Vec::new();
+        for start in level {
+            let function = functions.function(start).clone();
+            let swaps = function.swaps.iter().filter(|swap| is_id(swap.by));
+            found.extend(swaps.map(|swap| swap.place));
+            for call in &function.calls {
+                if is_id(call.argument) {
+                    let swaps = functions.function(call.target).swaps.iter();
+                    let swaps = swaps.filter(|swap| swap.by == Value::Argument);
+                    found.extend(swaps.map(|swap| swap.place));
+                }
+                if seen.len() < MAX_FUNCTIONS && seen.insert(call.target) {
+                    next.push(call.target);
                 }
             }
-            level = next;
         }
-        found
+        level = next;
     }
-
-    fn function(&mut self, start: u64) -> &Function {
-        let Self {
-            image,
-            pointers,
-            extents,
-            known,
-        } = self;
-        known.entry(start).or_insert_with(|| {
-            let range = extents.range(image, start);
-            let bytes = range.map_or(MAX_BYTES, |range| range.end - start);
-            Function::read(image, pointers, start, bytes)
-        })
-    }
-}
-
-// === impl Function ===
-
-impl Function {
-    fn read(image: &Image<'_>, pointers: &Pointers<'_, '_>, start: u64, bytes: u64) -> Self {
-        let mut function = Self::default();
-        let inside = start..start.saturating_add(bytes);
-        let mut registers = Registers::first();
-        let mut loaded: Option<(i64, usize)> = None;
-        for (at, it) in instructions(image, start, bytes).enumerate() {
-            let target = match it.flow_control() {
-                FlowControl::Call | FlowControl::UnconditionalBranch => {
-                    Some(it.near_branch_target()).filter(|target| !inside.contains(target))
-                }
-                FlowControl::IndirectCall | FlowControl::IndirectBranch
-                    if it.is_ip_rel_memory_operand() =>
-                {
-                    pointers.pointer(it.ip_rel_memory_address())
-                }
-                _ => None,
-            };
-            if let Some(target) = target.filter(|&target| image.code(target).is_some()) {
-                let argument = registers.get(Name::RDI);
-                function.calls.push(Call { target, argument });
-            }
-            match it.code() {
-                Code::Mov_r64_rm64 if it.op1_kind() == OpKind::Memory => {
-                    if let Some(place) = registers.place(&it) {
-                        loaded = Some((place, at));
-                    }
-                }
-                Code::Mov_rm64_r64 if it.op0_kind() == OpKind::Memory => {
-                    if let (Some(place), Some((from, since))) = (registers.place(&it), loaded)
-                        && place == from
-                        && at - since <= MAX_BETWEEN
-                    {
-                        let by = registers.get(it.op1_register());
-                        function.swaps.push(Swap { place, by });
-                    }
-                }
-                _ => {}
-            }
-            registers.step(&it);
-        }
-        function
-    }
-}
-
-/// By the registers' numbers.
-struct Registers {
-    values: [Value; 16],
-    factory: InstructionInfoFactory,
-}
-
-impl Registers {
-    fn first() -> Self {
-        let mut registers = Self {
-            values: [Value::Unknown; 16],
-            factory: InstructionInfoFactory::new(),
-        };
-        registers.set(Name::RDI, Value::Argument);
-        registers
-    }
-
-    fn get(&self, name: Name) -> Value {
-        if name.is_gpr64() {
-            self.values[name.number()]
-        } else {
-            Value::Unknown
-        }
-    }
-
-    fn set(&mut self, name: Name, value: Value) {
-        if name.is_gpr() {
-            self.values[name.full_register().number()] = value;
-        }
-    }
-
-    /// Which place in the thread's data the instruction's memory is, if it is one.
-    fn place(&self, it: &Instruction) -> Option<i64> {
-        if it.memory_index() != Name::None {
-            return None;
-        }
-        let offset = it.memory_displacement64().cast_signed();
-        let place = match (it.memory_segment(), it.memory_base()) {
-            (Name::FS, Name::None) => offset,
-            (Name::FS, base) => match self.get(base) {
-                Value::Number(number) => number.checked_add(offset)?,
-                _ => return None,
-            },
-            (_, base) => match self.get(base) {
-                Value::Thread(from) => from.checked_add(offset)?,
-                _ => return None,
-            },
-        };
-        // The first word points to itself.
-        (place != 0).then_some(place)
-    }
-
-    fn step(&mut self, it: &Instruction) {
-        const LOST: [Name; 9] = [
-            Name::RAX,
-            Name::RCX,
-            Name::RDX,
-            Name::RSI,
-            Name::RDI,
-            Name::R8,
-            Name::R9,
-            Name::R10,
-            Name::R11,
-        ];
-        if matches!(
-            it.flow_control(),
-            FlowControl::Call | FlowControl::IndirectCall
-        ) {
-            LOST.into_iter()
-                .for_each(|name| self.set(name, Value::Unknown));
-            return;
-        }
-        let to = it.op0_register();
-        // What is zeroed is the way on which the thread's data is gone.
-        let zeroes = it.mnemonic() == Mnemonic::Xor && to == it.op1_register();
-        if zeroes && matches!(self.get(to.full_register()), Value::Thread(_)) {
-            return;
-        }
-        let value = self.value(it);
-        let written: Vec<_> = self
-            .factory
-            .info(it)
-            .used_registers()
-            .iter()
-            .filter(|used| !matches!(used.access(), OpAccess::Read | OpAccess::CondRead))
-            .map(iced_x86::UsedRegister::register)
-            .collect();
-        for &name in &written {
-            self.set(name, Value::Unknown);
-        }
-        if it.op0_kind() == OpKind::Register && written.contains(&to) {
-            self.set(to, value);
-        }
-    }
-
-    /// What the instruction's first operand holds behind it.
-    fn value(&self, it: &Instruction) -> Value {
-        let sum = |from: Value, number: Option<i64>| match (from, number) {
-            (Value::Thread(from), Some(number)) => from
-                .checked_add(number)
-                .map_or(Value::Unknown, Value::Thread),
-            _ => Value::Unknown,
-        };
-        let number = |value: Value| match value {
-            Value::Number(number) => Some(number),
-            _ => None,
-        };
-        let (to, from) = (it.op0_register(), it.op1_register());
-        match it.code() {
-            Code::Mov_r64_rm64 | Code::Mov_rm64_r64 if it.op1_kind() == OpKind::Register => {
-                self.get(from)
-            }
-            Code::Mov_r64_rm64 if it.memory_index() == Name::None => {
-                let offset = it.memory_displacement64().cast_signed();
-                match (it.memory_segment(), it.memory_base()) {
-                    (Name::FS, Name::None) if offset == 0 => Value::Thread(0),
-                    (Name::FS, _) | (_, Name::None | Name::RIP | Name::RSP) => Value::Unknown,
-                    _ if self.place(it).is_some() => Value::Unknown,
-                    _ => Value::Field(offset),
-                }
-            }
-            Code::Mov_r64_imm64 | Code::Mov_rm64_imm32 if it.op0_kind() == OpKind::Register => {
-                Value::Number(it.immediate(1).cast_signed())
-            }
-            Code::Lea_r64_m if it.memory_index() == Name::None => {
-                let offset = it.memory_displacement64().cast_signed();
-                sum(self.get(it.memory_base()), Some(offset))
-            }
-            Code::Add_rm64_imm8 | Code::Add_rm64_imm32 | Code::Add_RAX_imm32
-                if it.op0_kind() == OpKind::Register =>
-            {
-                sum(self.get(to), Some(it.immediate(1).cast_signed()))
-            }
-            Code::Add_r64_rm64 | Code::Add_rm64_r64 if it.op1_kind() == OpKind::Register => {
-                match self.get(to) {
-                    Value::Number(offset) => sum(self.get(from), Some(offset)),
-                    value => sum(value, number(self.get(from))),
-                }
-            }
-            _ => Value::Unknown,
-        }
-    }
+    found
 }

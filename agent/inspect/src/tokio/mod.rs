@@ -12,6 +12,7 @@
 //! Looked at: Tokio 1.38, 1.54; rustc 1.95 at optimisation levels 1 and 3, with and without LTO.
 
 mod current;
+mod functions;
 mod sites;
 mod tables;
 #[cfg(test)]
@@ -59,8 +60,6 @@ pub struct Sends {
     /// Holds a pointer to the three words, less `offset`.
     pub waker: Register,
     pub offset: u32,
-    /// Nothing says whose waker it is; that of a channel alone stands in a cache line of its own.
-    pub padded: bool,
 }
 
 /// More tasks are not spawned from anywhere: each is a probe.
@@ -126,10 +125,7 @@ fn found(
     if named.is_empty() && !version.as_deref().is_some_and(|it| is_at_least(it, 1, 30)) {
         return Err("it names no functions and is older than Tokio 1.30, or of an unknown version");
     }
-    let sends = sites::sends(image, &named);
-    if sends.is_empty() || sends.len() > MAX_SITES {
-        return Err("where channels wake their receivers is not found");
-    }
+    let sends = sites::sends(image, pointers, &named)?;
     let mut problems = Vec::new();
     let drawn = drawn(image, pointers).unwrap_or_else(|why| {
         problems.push(Problem(format!("{why}: calls of spawned tasks are not linked")));

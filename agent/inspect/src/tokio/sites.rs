@@ -1,15 +1,16 @@
 //! Instructions at which ids are drawn and messages are sent. Both may stand in functions of their own, or in
 //! each that spawns or sends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register as Name};
 use memchr::memmem;
 
+use super::functions::{Functions, Value};
 use super::tables::Pointers;
 use super::{Drawn, MAX_SITES, Sends};
-use crate::code::{class, general, instructions};
+use crate::code::{Extents, class, general, instructions};
 use crate::elf::Image;
 use crate::{Class, Site};
 
@@ -109,15 +110,97 @@ fn loaded(
 ///        test old, old; jcc                                               old is rax
 ///        ..; xchg or lock and [waker + 16]; ..; call or jmp [vtable + 8]
 /// ```
-/// `named`: code of those functions that a symbol names.
-pub(super) fn sends(image: &Image<'_>, named: &[Range<u64>]) -> Vec<Sends> {
+/// `named`: code of those functions that a symbol names. Other libraries have the same function, too: without
+/// a name it is Tokio's if it is passed wakers that stand in a line of their own. The error is for the user.
+pub(super) fn sends(
+    image: &Image<'_>,
+    pointers: &Pointers<'_, '_>,
+    named: &[Range<u64>],
+) -> Result<Vec<Sends>, &'static str> {
     /// Behind `or new,`: the mask, and the prefix of what follows.
     const MASK: &[u8] = &[0x02, 0xf0];
-    let all = places(image, MASK).filter_map(|(at, _)| send(image, named, at.checked_sub(3)?));
-    all.take(MAX_SITES + 1).collect()
+    let all = places(image, MASK).filter_map(|(at, _)| send(image, at.checked_sub(3)?));
+    let all: Vec<_> = all.take(MAX_SITES + 1).collect();
+    if all.len() > MAX_SITES {
+        return Err("messages are sent in too many places");
+    }
+    let is_named = |send: &Send| named.iter().any(|range| range.contains(&send.at));
+    // Within something larger, the waker has been taken from where it stands.
+    let inlined = |send: &Send| send.sends.offset > 0;
+    let mut functions: Vec<_> = all.iter().filter(|send| !inlined(send)).collect();
+    if functions.iter().any(|send| is_named(send)) {
+        functions.retain(|send| is_named(send));
+    } else {
+        let extents = Extents::told(image);
+        functions.retain(|send| {
+            let range = extents.range(image, send.at);
+            range.is_some_and(|range| is_passed_padded(image, pointers, range.start))
+        });
+        if functions.len() > 1 {
+            return Err("where channels wake their receivers is ambiguous");
+        }
+    }
+    let is_wanted = |send: &&Send| inlined(send) || functions.iter().any(|it| it.at == send.at);
+    let sends: Vec<_> = all.iter().filter(is_wanted).map(|send| send.sends).collect();
+    if sends.is_empty() {
+        return Err("where channels wake their receivers is not found");
+    }
+    Ok(sends)
 }
 
-fn send(image: &Image<'_>, named: &[Range<u64>], at: u64) -> Option<Sends> {
+/// One of the places, at this address.
+struct Send {
+    at: u64,
+    sends: Sends,
+}
+
+/// Whether the function is called with places in lines of their own, of larger objects.
+fn is_passed_padded(image: &Image<'_>, pointers: &Pointers<'_, '_>, function: u64) -> bool {
+    const MAX_CALLERS: usize = 64;
+    const MIN_CALLERS: usize = 2;
+    let is_padded = |value: Value| {
+        let line = i64::try_from(LINE).unwrap_or(i64::MAX);
+        matches!(value, Value::Offset(offset) if offset > 0 && offset % line == 0)
+    };
+    let mut functions = Functions::new(image, pointers);
+    let mut callers = BTreeSet::new();
+    for at in callers_of(image, pointers, function).take(MAX_CALLERS) {
+        let calls = functions.around(at).into_iter().flat_map(|it| &it.calls);
+        let padded = calls.filter(|call| call.target == function && is_padded(call.argument));
+        callers.extend(padded.map(|call| call.at));
+        if callers.len() >= MIN_CALLERS {
+            return true;
+        }
+    }
+    false
+}
+
+/// Addresses of calls, and of jumps in their stead.
+fn callers_of<'i>(
+    image: &'i Image<'_>,
+    pointers: &'i Pointers<'_, '_>,
+    function: u64,
+) -> impl Iterator<Item = u64> + 'i {
+    /// `call` and `jmp` by distance, and the same through a slot.
+    const CALLS: [&[u8]; 4] = [&[0xe8], &[0xe9], &[0xff, 0x15], &[0xff, 0x25]];
+    let slots = pointers.places_of(function);
+    CALLS.into_iter().flat_map(move |call| {
+        let slots = slots.clone();
+        places(image, call).filter_map(move |(at, _)| {
+            let distance = image.code(at)?.get(call.len()..)?.first_chunk()?;
+            let distance = i64::from(i32::from_le_bytes(*distance));
+            let behind = at.checked_add(call.len() as u64 + 4)?;
+            let place = behind.checked_add_signed(distance)?;
+            let is_call = match call.len() {
+                1 => place == function,
+                _ => slots.contains(&place),
+            };
+            is_call.then_some(at)
+        })
+    })
+}
+
+fn send(image: &Image<'_>, at: u64) -> Option<Send> {
     let mut code = instructions(image, at, MAX_BYTES);
     let [or, change, again, test, branch] = [
         code.next()?,
@@ -143,16 +226,15 @@ fn send(image: &Image<'_>, named: &[Range<u64>], at: u64) -> Option<Sends> {
     }
     let state = change.memory_displacement64();
     let offset = state.checked_sub(STATE)?;
-    let is_named = named.iter().any(|range| range.contains(&at));
-    if !is_named && !offset.is_multiple_of(LINE) {
+    if !offset.is_multiple_of(LINE) {
         return None;
     }
-    Some(Sends {
+    let sends = Sends {
         site: site(image, &branch)?,
         waker: general(waker)?,
         offset: u32::try_from(offset).ok()?,
-        padded: !is_named,
-    })
+    };
+    Some(Send { at, sends })
 }
 
 /// Whether the code from here on gives the state back and calls `wake` of the waker's table.

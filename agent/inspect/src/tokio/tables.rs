@@ -1,5 +1,7 @@
 //! Tables of functions in a program's data.
 
+use std::collections::BTreeSet;
+
 use crate::elf::{Image, Region};
 
 /// Tables that are looked at. Each kind of future that is spawned has one.
@@ -50,6 +52,12 @@ impl<'i, 'a> Pointers<'i, 'a> {
         }
         let found = self.relative.binary_search_by_key(&at, |&(at, _)| at);
         Some(self.relative[found.ok()?].1)
+    }
+
+    /// Where this address stands, as far as the loader puts it there.
+    pub(super) fn places_of(&self, address: u64) -> BTreeSet<u64> {
+        let places = self.relative.iter().filter(|(_, value)| *value == address);
+        places.map(|&(at, _)| at).collect()
     }
 
     /// The number that stands there, which is no address.

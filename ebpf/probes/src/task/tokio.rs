@@ -173,12 +173,8 @@ pub(crate) fn drawn(id: u64) {
 /// `AtomicWaker { waker: { vtable, data }, state }`; `Header { state, queue_next, vtable, .. }`.
 #[inline(always)]
 pub(crate) fn sends(site: TokioSite, register: u64, state: u64) {
-    const LINE: u64 = 128;
     const TABLE: u64 = 16;
     let waker = register.wrapping_add(u64::from(site.offset));
-    if site.padded && waker % LINE != 0 {
-        return;
-    }
     let Some((runtime, tgid)) = process() else {
         return;
     };
@@ -211,7 +207,13 @@ pub(crate) fn sends(site: TokioSite, register: u64, state: u64) {
     }
     count(Counter::HandOffs);
     with(&key(receiver, tgid), |task| {
-        hand(task, &handed);
+        // One that waits has taken all that came before on this channel.
+        if task.handed.task != 0 && task.handed.task != sender && task.born != waker {
+            task.handed.shared = 1;
+        } else {
+            hand(task, &handed);
+            task.born = waker;
+        }
         task.flags |= TaskFlags::PLUMBING;
     });
     remember(&channel, receiver);
