@@ -477,6 +477,29 @@ fn contexts_work_for_connections() {
     spans.uncaused("/made-after-c-began");
 }
 
+/// What a task of Tokio has spawned, which may serve a connection for others later.
+#[test]
+fn tasks_that_outlive_their_request() {
+    let mut scene = Scene::new();
+    let spawned = |id, left_ns, request_ns| {
+        child(id, 7, left_ns, request_ns).map(|work| Work {
+            context: true,
+            shared: true,
+            ..work
+        })
+    };
+    let mut front = scene.client();
+    let a = scene.asked(&mut front, 7, "/a");
+    scene.calls(spawned(8, a + 1, a), "/for-a");
+    scene.answers(&mut front);
+    scene.calls(spawned(8, a + 1, a), "/for-whom");
+    scene.calls(handed(spawned(9, a + 1, a), a + 2), "/handed-over");
+    let spans = scene.spans();
+    spans.caused("/for-a", "/a", Link::AsyncContext);
+    spans.uncaused("/for-whom");
+    spans.caused("/handed-over", "/a", Link::HandOff);
+}
+
 /// What is read from a connection before the last answer may be worked on by whoever worked on that.
 #[test]
 fn overlapping_requests_of_a_connection() {

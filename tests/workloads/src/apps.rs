@@ -1,10 +1,12 @@
 //! The small applications of `apps/`, put into the root file system and built there where they need it.
 
-use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cache::cache_dir;
 use crate::{Group, Workloads};
 
 /// Directory of the applications, as programs see it.
@@ -27,6 +29,9 @@ const FILES: &[(&str, &str)] = &[
     ("tasks/gate.py", include_str!("../apps/tasks/gate.py")),
     ("tasks/ask.py", include_str!("../apps/tasks/ask.py")),
     ("tasks/Gate.java", include_str!("../apps/tasks/Gate.java")),
+    ("rust/Cargo.toml", include_str!("../apps/rust/Cargo.toml")),
+    ("rust/Cargo.lock", include_str!("../apps/rust/Cargo.lock")),
+    ("rust/src/main.rs", include_str!("../apps/rust/src/main.rs")),
     ("tls/server.py", include_str!("../apps/tls/server.py")),
     ("tls/client.py", include_str!("../apps/tls/client.py")),
     ("tls/server.js", include_str!("../apps/tls/server.js")),
@@ -120,6 +125,44 @@ pub(crate) fn ensure(workloads: &Workloads, groups: &[Group]) -> Result<()> {
         if groups.contains(&group) && is_older(&dir.join(product), &dir.join(source)) {
             build(workloads, source, command)?;
         }
+    }
+    if groups.contains(&Group::Rust) {
+        build_rust(&dir.join("rust"))?;
+    }
+    Ok(())
+}
+
+/// The program as it is, and without its symbols: by this machine's own cargo, linked so that it needs nothing
+/// of the root file system.
+fn build_rust(dir: &Path) -> Result<()> {
+    const PRODUCTS: [(&str, &[&str]); 2] =
+        [("gate", &[]), ("gate-stripped", &["-C", "strip=symbols"])];
+    for (product, options) in PRODUCTS {
+        if !is_older(&dir.join(product), &dir.join("src/main.rs"))
+            && !is_older(&dir.join(product), &dir.join("Cargo.lock"))
+        {
+            continue;
+        }
+        eprintln!("workloads: building rust/{product}");
+        let target = cache_dir().join("rust");
+        let output = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()))
+            .args(["rustc", "--release", "--locked", "--bin", "gate"])
+            .args(["--", "-C", "target-feature=+crt-static"])
+            .args(options)
+            .current_dir(dir)
+            .env("CARGO_TARGET_DIR", &target)
+            // What builds this project is not for it.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .output()
+            .context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!(
+                "cannot build rust/{product}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        fs::copy(target.join("release/gate"), dir.join(product))?;
     }
     Ok(())
 }

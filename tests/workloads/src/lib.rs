@@ -196,10 +196,12 @@ pub enum Group {
     Tasks,
     /// Address translation.
     Network,
+    /// A server on Tokio, built from the crates of the registry; its clients.
+    Rust,
 }
 
 impl Group {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Web,
         Self::Python,
         Self::Node,
@@ -215,6 +217,7 @@ impl Group {
         Self::OpenTelemetry,
         Self::Tasks,
         Self::Network,
+        Self::Rust,
     ];
 
     /// What every program needs around it.
@@ -240,6 +243,7 @@ impl Group {
             Self::OpenTelemetry => "opentelemetry",
             Self::Tasks => "tasks",
             Self::Network => "network",
+            Self::Rust => "rust",
         }
     }
 
@@ -260,7 +264,8 @@ impl Group {
             return None;
         }
         let clients = self.fetched().iter().map(|package| package.client());
-        clients.into_iter().find(|client| {
+        let builds = (self == Self::Rust).then_some("cargo");
+        clients.chain(builds).find(|client| {
             let version = Command::new(client).arg("--version").output();
             !version.is_ok_and(|output| output.status.success())
         })
@@ -322,6 +327,8 @@ impl Group {
                 "python3-gevent",
                 "python3-requests",
             ],
+            // A build of Rust's runs anywhere.
+            Self::Rust => &["python3"],
         }
     }
 }

@@ -95,7 +95,8 @@ pub(crate) fn find(
     memmem::find(data, NAME)?;
     let pointers = Pointers::read(image);
     match pointers.wakers()[..] {
-        [] => memmem::find(data, THREADS).map(|_| Err("it was built without optimisation, or is of an unknown version")),
+        [] => memmem::find(data, THREADS)
+            .map(|_| Err("it was built without optimisation, or is of an unknown version")),
         [wakers] => Some(found(image, symbols, &pointers, wakers).map(Box::new)),
         _ => Some(Err("there is more than one Tokio in it")),
     }
@@ -117,7 +118,9 @@ fn found(
         .ok_or("it has no code")?;
     let current = current::find(image, pointers, &tasks)?;
     let version = version(image);
-    let wake = symbols.iter().filter(|symbol| is_wake(symbol.name.as_bytes()));
+    let wake = symbols
+        .iter()
+        .filter(|symbol| is_wake(symbol.name.as_bytes()));
     let named: Vec<_> = wake
         .map(|symbol| symbol.address..symbol.address.saturating_add(symbol.bytes))
         .collect();
@@ -128,7 +131,9 @@ fn found(
     let sends = sites::sends(image, pointers, &named)?;
     let mut problems = Vec::new();
     let drawn = drawn(image, pointers).unwrap_or_else(|why| {
-        problems.push(Problem(format!("{why}: calls of spawned tasks are not linked")));
+        problems.push(Problem(format!(
+            "{why}: calls of spawned tasks are not linked"
+        )));
         Vec::new()
     });
     Ok(Tokio {
@@ -154,7 +159,8 @@ fn drawn(image: &Image<'_>, pointers: &Pointers<'_, '_>) -> Result<Vec<Drawn>, &
     });
     let named: Vec<_> = data.iter().map(|symbol| symbol.address).collect();
     if named.is_empty() {
-        let begins_at_one = |at: u64| image.data(at).and_then(<[u8]>::first_chunk) == Some(&1_u64.to_le_bytes());
+        let begins_at_one =
+            |at: u64| image.data(at).and_then(<[u8]>::first_chunk) == Some(&1_u64.to_le_bytes());
         counters.retain(|&counter, _| begins_at_one(counter));
     } else {
         counters.retain(|counter, _| named.contains(counter));

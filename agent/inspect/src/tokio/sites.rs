@@ -26,10 +26,7 @@ const LINE: u64 = 128;
 /// ```text
 /// again: mov id, 1; lock xadd [NEXT_ID], id; test id, id; je again
 /// ```
-pub(super) fn drawn(
-    image: &Image<'_>,
-    pointers: &Pointers<'_, '_>,
-) -> BTreeMap<u64, Vec<Drawn>> {
+pub(super) fn drawn(image: &Image<'_>, pointers: &Pointers<'_, '_>) -> BTreeMap<u64, Vec<Drawn>> {
     /// `xadd` with one of the lower eight registers, and with the others.
     const ADDS: [&[u8]; 2] = [&[0x48, 0x0f, 0xc1], &[0x4c, 0x0f, 0xc1]];
     const LOCK: u8 = 0xf0;
@@ -141,7 +138,11 @@ pub(super) fn sends(
         }
     }
     let is_wanted = |send: &&Send| inlined(send) || functions.iter().any(|it| it.at == send.at);
-    let sends: Vec<_> = all.iter().filter(is_wanted).map(|send| send.sends).collect();
+    let sends: Vec<_> = all
+        .iter()
+        .filter(is_wanted)
+        .map(|send| send.sends)
+        .collect();
     if sends.is_empty() {
         return Err("where channels wake their receivers is not found");
     }
@@ -221,7 +222,11 @@ fn send(image: &Image<'_>, at: u64) -> Option<Send> {
         && again.near_branch_target() < or.ip()
         && tests(&test, Name::RAX)
         && matches!(branch.mnemonic(), Mnemonic::Je | Mnemonic::Jne);
-    if !is_wake || ![branch.next_ip(), branch.near_branch_target()].into_iter().any(|arm| wakes(image, arm, &change)) {
+    if !is_wake
+        || ![branch.next_ip(), branch.near_branch_target()]
+            .into_iter()
+            .any(|arm| wakes(image, arm, &change))
+    {
         return None;
     }
     let state = change.memory_displacement64();
@@ -286,11 +291,10 @@ fn tests(it: &Instruction, register: Name) -> bool {
 }
 
 /// Addresses in the code at which these bytes stand, and what stands before.
-fn places<'a>(
-    image: &Image<'a>,
-    bytes: &'static [u8],
-) -> impl Iterator<Item = (u64, &'a [u8])> {
-    let code = image.regions().filter(|region| image.code(region.address).is_some());
+fn places<'a>(image: &Image<'a>, bytes: &'static [u8]) -> impl Iterator<Item = (u64, &'a [u8])> {
+    let code = image
+        .regions()
+        .filter(|region| image.code(region.address).is_some());
     let code: Vec<_> = code.collect();
     code.into_iter().flat_map(move |region| {
         let found = memmem::find_iter(region.bytes, bytes);

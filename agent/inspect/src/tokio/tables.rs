@@ -45,6 +45,15 @@ impl<'i, 'a> Pointers<'i, 'a> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn of(image: &'i Image<'a>, relative: &[(u64, u64)]) -> Self {
+        Self {
+            image,
+            relative: relative.to_vec(),
+            tables: Vec::new(),
+        }
+    }
+
     /// The address that stands there.
     pub(super) fn pointer(&self, at: u64) -> Option<u64> {
         if self.relative.is_empty() {
@@ -79,7 +88,10 @@ impl<'i, 'a> Pointers<'i, 'a> {
     /// Places at which a table may begin: those of addresses of code.
     fn places(&self) -> impl Iterator<Item = u64> + '_ {
         let words = |region: &Region<'a>| {
-            let first = region.address.checked_next_multiple_of(WORD).unwrap_or(u64::MAX);
+            let first = region
+                .address
+                .checked_next_multiple_of(WORD)
+                .unwrap_or(u64::MAX);
             let end = region.address.saturating_add(region.bytes.len() as u64);
             (first..end).step_by(WORD as usize)
         };
@@ -133,7 +145,9 @@ impl<'i, 'a> Pointers<'i, 'a> {
             .filter(|&at| {
                 begins(at, CLONES)
                     && begins(at.saturating_add(3 * WORD), DROPS)
-                    && [1, 2].iter().all(|word| self.function(at.saturating_add(word * WORD)).is_some())
+                    && [1, 2]
+                        .iter()
+                        .all(|word| self.function(at.saturating_add(word * WORD)).is_some())
             })
             .collect()
     }

@@ -9,8 +9,8 @@ use core::ptr;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use weft_abi::{
-    Counter, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind, MAX_DEPTH, Runtime, RuntimeKind,
-    SESSION_BIT, Task, TaskFlags, TaskKey, TokioSite,
+    Counter, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind, MAX_DEPTH, Runtime,
+    RuntimeKind, SESSION_BIT, Task, TaskFlags, TaskKey, TokioSite,
 };
 
 use super::{Reads, descent, insert, key, now, with};
@@ -48,12 +48,8 @@ pub(super) fn ask(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u
     let Some(task) = get(&task) else {
         return FLAGS;
     };
-    if task.request != 0 {
-        record.descent = descent(id, task, 0);
-        return FLAGS;
-    }
-    if task.flags & TaskFlags::PLUMBING == 0 {
-        record.descent = task.descent;
+    if task.request != 0 || task.flags & TaskFlags::PLUMBING == 0 {
+        record.descent = works_for(id, task, 0);
         return FLAGS;
     }
     if !serves(task, record.cookie) {
@@ -67,6 +63,15 @@ pub(super) fn ask(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u
     record.task_ns = handed.time_ns;
     record.descent = handed.descent;
     FLAGS | DataFlags::HANDED
+}
+
+/// For whom a task works of itself. One that others send to works for them, and may do so for several at once.
+#[inline(always)]
+fn works_for(id: u64, task: &Task, left_ns: u64) -> Descent {
+    if task.request == 0 && task.flags & TaskFlags::PLUMBING != 0 {
+        return Descent::default();
+    }
+    descent(id, task, left_ns)
 }
 
 /// What the task was sent, if that is all that it was sent. Another thread may be sending.
@@ -147,15 +152,7 @@ pub(crate) fn drawn(id: u64) {
     let Some(task) = get(&key(creator, tgid)) else {
         return;
     };
-    let is_plumbing = task.request == 0 && task.flags & TaskFlags::PLUMBING != 0;
-    let mut descent = descent(creator, task, now());
-    if is_plumbing {
-        let handed = handed(task);
-        descent = handed.descent;
-        if descent.left_ns == 0 {
-            descent.left_ns = handed.time_ns;
-        }
-    }
+    let descent = works_for(creator, task, now());
     let depth = if task.request == 0 { task.depth + 1 } else { 1 };
     if descent.root == 0 || depth > MAX_DEPTH {
         return;
@@ -203,10 +200,16 @@ pub(crate) fn sends(site: TokioSite, register: u64, state: u64) {
     if sender != 0
         && let Some(task) = get(&key(sender, tgid))
     {
-        handed.descent = descent(sender, task, 0);
+        handed.descent = works_for(sender, task, 0);
     }
     count(Counter::HandOffs);
     with(&key(receiver, tgid), |task| {
+        let own = task.flags & TaskFlags::PLUMBING == 0
+            && task.descent.root == handed.descent.root
+            && task.descent.request == handed.descent.request;
+        if own && handed.descent.root != 0 {
+            return;
+        }
         // One that waits has taken all that came before on this channel.
         if task.handed.task != 0 && task.handed.task != sender && task.born != waker {
             task.handed.shared = 1;

@@ -43,9 +43,25 @@ fn virtual_threads() -> Result<()> {
     linked(TasksKind::VirtualThreads)
 }
 
+#[test]
+fn tokio() -> Result<()> {
+    linked(TasksKind::Tokio)
+}
+
+#[test]
+fn tokio_on_one_thread() -> Result<()> {
+    linked(TasksKind::TokioAlone)
+}
+
+#[test]
+fn tokio_stripped() -> Result<()> {
+    linked(TasksKind::TokioStripped)
+}
+
 fn linked(kind: TasksKind) -> Result<()> {
     let groups = match kind {
         TasksKind::VirtualThreads => &[Group::Tasks, Group::Java][..],
+        TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => &[Group::Rust],
         _ => &[Group::Tasks],
     };
     on_scene(groups, |scene| early(scene, kind)).context("early")?;
@@ -108,7 +124,7 @@ fn late(scene: &Scene, kind: TasksKind) -> Result<()> {
     Ok(())
 }
 
-/// What is linked by the tasks of Python. uvloop may send later what a task has given to it.
+/// What is linked by tasks. uvloop may send later what a task has given to it.
 fn told(links: &BTreeMap<String, usize>) -> usize {
     let of = |link: &str| links.get(link).copied().unwrap_or(0);
     of("async-context") + of("hand-off")

@@ -7,7 +7,7 @@ use super::Program;
 use crate::registries::make_executable;
 use crate::{Launch, Listen, Place, Workloads, apps};
 
-/// A server that works on many requests at once and asks another one for each: `apps/tasks`.
+/// A server that works on many requests at once and asks another one for each: `apps/tasks`, `apps/rust`.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     pub kind: TasksKind,
@@ -28,6 +28,12 @@ pub enum TasksKind {
     Gevent,
     /// A virtual thread for each request, on a JVM. Needs [`Group::Java`](crate::Group::Java), too.
     VirtualThreads,
+    /// A task of Tokio for each connection, on several threads.
+    Tokio,
+    /// The same on one thread.
+    TokioAlone,
+    /// As `Tokio`, without symbols.
+    TokioStripped,
     /// The other one: answers after a while.
     Backend,
 }
@@ -80,22 +86,27 @@ impl Program for Tasks {
             TasksKind::Hypercorn => "hypercorn",
             TasksKind::Gevent => "gevent",
             TasksKind::VirtualThreads => "java",
+            TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => "tokio",
             TasksKind::Backend => "backend",
         }
     }
 
     fn prepare(&self, place: &Place<'_>) -> Result<Launch> {
-        let listen = Listen::loopback()?;
-        let launch = if self.kind == TasksKind::VirtualThreads {
-            let root = place.workloads.root();
-            make_executable(&root.join(JAVA.trim_start_matches('/')))?;
-            let classes = format!("{}/tasks", apps::DIR);
-            Launch::new(listen, [JAVA, "-Xmx256m", "-cp", &classes, "Gate"])
-        } else {
-            let arguments = ["/usr/bin/python3", &file("gate.py"), self.name()];
-            Launch::new(listen, arguments)
+        let gate = |file: &str| format!("{}/rust/{file}", apps::DIR);
+        let owned = |arguments: &[&str]| arguments.iter().map(|it| (*it).to_owned()).collect();
+        let arguments: Vec<String> = match self.kind {
+            TasksKind::VirtualThreads => {
+                let root = place.workloads.root();
+                make_executable(&root.join(JAVA.trim_start_matches('/')))?;
+                let classes = format!("{}/tasks", apps::DIR);
+                owned(&[JAVA, "-Xmx256m", "-cp", &classes, "Gate"])
+            }
+            TasksKind::Tokio => owned(&[&gate("gate"), "many"]),
+            TasksKind::TokioAlone => owned(&[&gate("gate"), "one"]),
+            TasksKind::TokioStripped => owned(&[&gate("gate-stripped"), "many"]),
+            _ => owned(&["/usr/bin/python3", &file("gate.py"), self.name()]),
         };
-        let launch = launch
+        let launch = Launch::new(Listen::loopback()?, arguments)
             .hosted(self.name())?
             .env("BACKEND", &self.backend)
             // The machine's own proxy is not for us.
