@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // These know weft from the outside only.
     ("tests/workloads", &[]),
+    ("tests/workloads/apps/rust", &[]),
     ("tests/truth", &["weft-workloads"]),
     ("tests/e2e", &["weft-workloads"]),
     // It also measures the inspector by itself.
