@@ -14,6 +14,7 @@ mod go;
 mod jvm;
 mod library;
 mod named;
+mod node;
 mod openssl;
 mod proxy;
 mod rustls;
@@ -33,6 +34,7 @@ pub use library::{
     Arguments, Class, Direction, Finding, Function, Inspection, Library, Outcome, Part, Problem,
     Register, Return, Site, Stack,
 };
+pub use node::Node;
 pub use proxy::Proxy;
 pub use tokio::{Drawn, Sends, Tokio};
 
@@ -63,6 +65,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
             || cpython::wants(name)
             || jvm::wants(name)
             || tokio::wants(name)
+            || node::wants(name)
             || FINDERS.iter().any(|finder| (finder.wants)(name))
     });
     let go::Found {
@@ -82,6 +85,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
         python: cpython::find(&image, &symbols),
         jvm: jvm::find(&image, &symbols),
         tokio: tokio::find(&image, &symbols),
+        node: node::find(&image, &symbols),
         libraries: FINDERS
             .iter()
             .flat_map(|finder| (finder.find)(&image, &symbols))

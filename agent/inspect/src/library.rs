@@ -1,6 +1,6 @@
 //! What is found in a file.
 
-use crate::{Jvm, Proxy, Python, Tokio, go};
+use crate::{Jvm, Node, Proxy, Python, Tokio, go};
 
 /// What one ELF file contains of TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Inspection {
     pub jvm: Option<Result<Jvm, &'static str>>,
     /// What it has of Tokio, or why that is of no use.
     pub tokio: Option<Result<Box<Tokio>, &'static str>>,
+    /// What it has of Node.js, or why that is of no use.
+    pub node: Option<Result<Box<Node>, &'static str>>,
     /// More than one where a program has several linked in.
     pub libraries: Vec<Library>,
     /// Of a dynamic loader: offset in the file of the function that it calls when it has mapped

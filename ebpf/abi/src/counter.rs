@@ -66,6 +66,10 @@ counters! {
     HandOffs = "hand_offs",
     /// Logical tasks, or hand-offs, of which no state could be kept.
     TaskStateFailed = "task_state_failed",
+    /// Node.js: resources whose id and whose trigger belong to different requests: neither is believed.
+    TasksContradict = "tasks_contradict",
+    /// Node.js: what waited for a promise and was not followed through a collection of garbage.
+    WaitsDropped = "waits_dropped",
     /// Requests that a `traceparent` was written into.
     Injected = "injected",
     /// Connections that a header might have been written on, and was not: their process serves requests, whose trace is not known here.

@@ -8,9 +8,9 @@ pub struct Runtime {
     /// A [`RuntimeKind`].
     pub kind: u32,
     /// Go: offset of `g.goid`. CPython: of `PyThreadState.context`. Tokio: where in a task's table the offset
-    /// of its id stands.
+    /// of its id stands. Node.js: offset of the pointer to the ids of async resources in `Environment`.
     pub id: u32,
-    /// Go: offset of `g.parentGoid`; 0: there is none (before Go 1.21).
+    /// Go: offset of `g.parentGoid`; 0: there is none (before Go 1.21). Node.js: of the ids in `AsyncWrap`.
     pub parent: u32,
     /// Bits of [`RuntimeFlags`].
     pub flags: u32,
@@ -29,6 +29,13 @@ pub struct Runtime {
     pub current: u64,
     /// Tokio: address of the table of a task's wakers.
     pub wakers: u64,
+    /// Node.js: what the first word of a native object is whose callback runs once, for whoever has made it
+    /// (a class's virtual table, behind its head); 0: none.
+    pub one_shot: [u64; 3],
+    /// Node.js: distance from a function (V8's tagged pointer) to its context, bytes.
+    pub function_context: u32,
+    /// Node.js: distance from the root register to `undefined`, bytes.
+    pub undefined: u32,
 }
 
 /// Bits of [`Runtime::flags`].
@@ -55,6 +62,8 @@ pub enum RuntimeKind {
     Jvm = 4,
     /// Tasks by their `task::Id`, which is not used again.
     Tokio = 5,
+    /// Node.js has no tasks: what runs is told by ids of async resources, and by reactions of promises.
+    Node = 6,
 }
 
 /// A logical task, or an object of the runtime that tasks hand work over with.
@@ -184,3 +193,75 @@ pub const UNKNOWN_TASK: u64 = 1 << 61;
 
 /// Creations between a task and its root at most.
 pub const MAX_DEPTH: u32 = 32;
+
+/// A thread of Node.js that runs JavaScript: value of the `NODE_THREADS` map (key: tid). Ids of async
+/// resources are as they stand in memory: `double`s, whose bits order as their values do.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeThread {
+    /// Tells it from others that had its `tid`: `CLOCK_MONOTONIC`, ns.
+    pub born: u64,
+    /// Address of its `Environment`.
+    pub environment: u64,
+    /// Address of the id that runs, the one that has triggered it, and the last one that was given.
+    pub ids: u64,
+    /// Ids up to this one are noted, as far as they belong to anything.
+    pub noted: u64,
+    /// Whom the ids belong to that are given from now on.
+    pub owner: Descent,
+    /// The id that runs while they are; [`NodeThread::NOBODY`]: others may run, too.
+    pub running: u64,
+    /// The request whose bytes the thread has read: the next callback is for that.
+    pub read: Descent,
+    /// A [`NodeRead`].
+    pub reads: u32,
+    /// Collections of its young objects.
+    pub scavenges: u32,
+    /// The session of HTTP/2 whose frames it sends; 0: none.
+    pub session: u64,
+    /// The session that it gives a request to, where the stream's number will stand, and for whom.
+    pub submits: u64,
+    pub stream: u64,
+    pub submitter: Descent,
+}
+
+impl NodeThread {
+    pub const NOBODY: u64 = u64::MAX;
+}
+
+/// What a thread of Node.js has read since its last callback.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeRead {
+    Nothing = 0,
+    /// Something of a request.
+    Request = 1,
+    /// Something else.
+    Other = 2,
+}
+
+/// An async resource or an object of JavaScript: key of the maps `NODE_IDS` and `NODE_WAITS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeKey {
+    /// The resource's id, or the object's tagged pointer.
+    pub what: u64,
+    /// [`NodeThread::born`].
+    pub thread: u64,
+}
+
+/// Whom an async resource, or what waits for a promise, belongs to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeOwner {
+    pub descent: Descent,
+    /// The id that ran when the resource was made, as in [`NodeThread::running`].
+    pub made_in: u64,
+    /// 1: said by what was read, whatever has made it.
+    pub said: u32,
+    /// How often the object was seen to move.
+    pub moves: u32,
+    /// [`NodeThread::scavenges`] when it moved last.
+    pub scavenge: u32,
+    pub reserved: u32,
+}

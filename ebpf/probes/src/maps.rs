@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Connection, Control, Counter, Destination, GoKey, HandOff, Head, Hint, InjectControl,
-    Injection, Runtime, Session, SessionKey, Task, TaskKey, TlsCall, Work,
+    Injection, NodeKey, NodeOwner, NodeThread, Runtime, Session, SessionKey, Task, TaskKey, TlsCall, Work,
 };
 
 use crate::{
@@ -74,6 +74,18 @@ pub(crate) static TASKS: LruHashMap<TaskKey, Task, 32768> = LruHashMap::new();
 /// What tasks have handed over and nobody has taken yet, by the object that it went through.
 #[btf_map]
 pub(crate) static HAND_OFFS: LruHashMap<TaskKey, HandOff, 16384> = LruHashMap::new();
+
+/// Threads that run JavaScript, by tid.
+#[btf_map]
+pub(crate) static NODE_THREADS: LruHashMap<u32, NodeThread, 4096> = LruHashMap::new();
+
+/// Async resources of Node.js that belong to a request, or expressly to nobody.
+#[btf_map]
+pub(crate) static NODE_IDS: LruHashMap<NodeKey, NodeOwner, 32768> = LruHashMap::new();
+
+/// What waits for a promise on behalf of a request: generators of async functions, and promises that `then` has made.
+#[btf_map]
+pub(crate) static NODE_WAITS: LruHashMap<NodeKey, NodeOwner, 16384> = LruHashMap::new();
 
 /// Walks under way, by [`Desk`](crate::walk::Desk).
 #[btf_map]

@@ -6,6 +6,7 @@
 pub(crate) mod cpython;
 mod go;
 mod jvm;
+pub(crate) mod node;
 pub(crate) mod tokio;
 
 use aya_ebpf::{
@@ -53,6 +54,8 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
         ask_virtual_thread(record, runtime, reads)
     } else if kind == RuntimeKind::Tokio as u32 {
         tokio::ask(record, runtime, reads)
+    } else if kind == RuntimeKind::Node as u32 {
+        node::ask(record, reads)
     } else {
         ask_goroutine(record, runtime, reads)
     }

@@ -4,12 +4,13 @@
 mod cpython;
 mod go;
 mod jvm;
+mod node;
 mod tokio;
 
 use std::fmt;
 
 use weft_abi::{Runtime as Facts, RuntimeFlags, RuntimeKind};
-use weft_inspect::{Goroutines, Inspection, Jvm, Problem, Proxy, Python, Tokio};
+use weft_inspect::{Goroutines, Inspection, Jvm, Node, Problem, Proxy, Python, Tokio};
 
 use crate::bpf::Place;
 
@@ -24,6 +25,7 @@ pub(crate) enum Runtime {
     Python(Result<Python, &'static str>),
     Jvm(Result<Jvm, &'static str>),
     Tokio(Result<Box<Tokio>, &'static str>),
+    Node(Result<Box<Node>, &'static str>),
 }
 
 impl Runtime {
@@ -39,6 +41,9 @@ impl Runtime {
         }
         if let Some(tokio) = &inspection.tokio {
             return Some(Self::Tokio(tokio.clone()));
+        }
+        if let Some(node) = &inspection.node {
+            return Some(Self::Node(node.clone()));
         }
         let goroutines = inspection.goroutines.clone()?;
         let version = inspection.go.as_ref().map(|go| go.version.clone());
@@ -57,6 +62,7 @@ impl Runtime {
             Self::Proxy(_) | Self::Jvm(_) => Vec::new(),
             Self::Python(python) => python.iter().flat_map(cpython::places).collect(),
             Self::Tokio(tokio) => tokio.iter().flat_map(|it| tokio::places(it)).collect(),
+            Self::Node(node) => node.iter().flat_map(|it| node::places(it)).collect(),
         }
     }
 
@@ -67,6 +73,7 @@ impl Runtime {
             Self::Python(_) => Some(Self::Python(Err("the kernel lets no probes into it"))),
             // What is sent for others would seem to be sent for who has made the connection.
             Self::Tokio(_) => Some(Self::Tokio(Err("the kernel lets no probes into it"))),
+            Self::Node(_) => Some(Self::Node(Err("the kernel lets no probes into it"))),
             Self::Go { .. } | Self::Proxy(_) => None,
             Self::Jvm(_) => Some(self),
         }
@@ -83,13 +90,14 @@ impl Runtime {
             }
             Self::Proxy(_) => facts.kind = RuntimeKind::Proxy as u32,
             Self::Python(Ok(python)) => cpython::add_to(facts, python, code),
-            Self::Python(Err(_)) => facts.flags |= RuntimeFlags::OFF,
             Self::Jvm(jvm) => jvm::add_to(facts, jvm.as_ref().ok(), code),
             Self::Tokio(tokio) => {
                 if let Ok(tokio) = tokio {
                     tokio::add_to(facts, tokio, code);
                 }
             }
+            Self::Node(Ok(node)) => node::add_to(facts, node, code),
+            Self::Python(Err(_)) | Self::Node(Err(_)) => facts.flags |= RuntimeFlags::OFF,
         }
     }
 
@@ -100,7 +108,8 @@ impl Runtime {
                 .as_ref()
                 .map_or(&[], |goroutines| &goroutines.problems),
             Self::Tokio(tokio) => tokio.as_ref().map_or(&[], |tokio| &tokio.problems),
-            Self::Proxy(_) | Self::Python(_) | Self::Jvm(_) => &[],
+            Self::Node(Ok(node)) => &node.problems,
+            Self::Proxy(_) | Self::Python(_) | Self::Jvm(_) | Self::Node(Err(_)) => &[],
         }
     }
 }
@@ -117,6 +126,8 @@ impl fmt::Display for Runtime {
             ),
             Self::Tokio(Ok(tokio)) => tokio::Told(tokio).fmt(f),
             Self::Tokio(Err(why)) => write!(f, "tasks of Tokio: off: {why}"),
+            Self::Node(Ok(node)) => node::Told(node).fmt(f),
+            Self::Node(Err(why)) => write!(f, "requests of Node.js: off: {why}"),
             Self::Proxy(proxy) => {
                 let name = match proxy {
                     Proxy::Nginx => "nginx",

@@ -55,6 +55,7 @@ pub(super) fn mapped(pid: u32) -> Vec<Library> {
             python: _,
             jvm: _,
             tokio: _,
+            node: _,
             libraries: found,
             mapped: _,
         } = inspection;

@@ -342,15 +342,17 @@ impl Root {
 impl Sends {
     fn decode(bytes: &[u8], origin: Origin) -> Result<Self, RecordError> {
         let reader = Reader::new(bytes, size_of::<StreamRecord>())?;
+        let flags = reader.u16(offset_of!(RecordHeader, flags));
+        let handed_ns = reader.u64(offset_of!(StreamRecord, task_ns));
         Ok(Self {
             origin,
             writer: reader.u64(offset_of!(StreamRecord, writer)),
             stream: reader.u32(offset_of!(StreamRecord, stream)),
             work: Work {
                 task: reader.u64(offset_of!(StreamRecord, task)),
-                context: false,
+                context: flags & DataFlags::CONTEXT != 0,
                 shared: false,
-                handed_ns: Some(reader.u64(offset_of!(StreamRecord, task_ns))),
+                handed_ns: (handed_ns != 0).then_some(handed_ns),
                 root: Root::decode(reader, offset_of!(StreamRecord, descent)),
             },
         })

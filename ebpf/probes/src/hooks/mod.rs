@@ -9,6 +9,7 @@ mod cpython;
 mod go;
 mod inject;
 mod lifecycle;
+mod node;
 mod process;
 mod socket_fexit;
 mod socket_tracepoints;

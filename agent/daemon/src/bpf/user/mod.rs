@@ -71,6 +71,34 @@ pub(crate) enum Hook {
     TokioDrawn,
     /// Tokio: a message was sent through a channel.
     TokioSends,
+    /// Node.js: a callback begins.
+    NodeEnters,
+    /// The same since Node.js 22.
+    NodeEntersVariant,
+    /// The same for a native object.
+    NodeEntersWrap,
+    /// It has returned.
+    NodeLeaves,
+    /// No reactions of promises are left.
+    NodeDrained,
+    /// Somebody asks for a reaction.
+    NodeAsked,
+    /// `then` has done so.
+    NodeThen,
+    /// A reaction begins.
+    NodeReacts,
+    /// Young objects have moved.
+    NodeScavenged,
+    /// All objects may move.
+    NodeCompacts,
+    /// A session of HTTP/2 is given a request.
+    NodeSubmitting,
+    /// It has been.
+    NodeSubmitted,
+    /// A session begins to send.
+    NodeSending,
+    /// It has sent.
+    NodeSent,
 }
 
 /// A place in a file.
@@ -95,7 +123,7 @@ enum Links {
 }
 
 /// In the order of [`Hook`].
-const HOOKS: [(&str, ProbeKind); 21] = [
+const HOOKS: [(&str, ProbeKind); 35] = [
     ("tls_enter", ProbeKind::Entry),
     ("tls_leave", ProbeKind::Entry),
     ("tls_leave", ProbeKind::Return),
@@ -117,6 +145,20 @@ const HOOKS: [(&str, ProbeKind); 21] = [
     ("uvloop_writes", ProbeKind::Entry),
     ("tokio_drawn", ProbeKind::Entry),
     ("tokio_sends", ProbeKind::Entry),
+    ("node_enters", ProbeKind::Entry),
+    ("node_enters_variant", ProbeKind::Entry),
+    ("node_enters_wrap", ProbeKind::Entry),
+    ("node_leaves", ProbeKind::Entry),
+    ("node_drained", ProbeKind::Entry),
+    ("node_asked", ProbeKind::Entry),
+    ("node_then", ProbeKind::Entry),
+    ("node_reacts", ProbeKind::Entry),
+    ("node_scavenged", ProbeKind::Return),
+    ("node_compacts", ProbeKind::Entry),
+    ("node_submitting", ProbeKind::Entry),
+    ("node_submitted", ProbeKind::Return),
+    ("node_sending", ProbeKind::Entry),
+    ("node_sent", ProbeKind::Return),
 ];
 const RUNTIMES: &str = "RUNTIMES";
 /// Called by `tls_leave` through the map `NEXT`.

@@ -1,0 +1,186 @@
+//! Reactions of promises: who has asked for them. The objects that tell a reaction apart move when garbage is
+//! collected, and are followed.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_for_each_map_elem};
+use weft_abi::{Counter, Descent, NodeKey, NodeOwner, Runtime};
+
+use super::{
+    ids::{current, running, turn},
+    process, thread,
+};
+use crate::{
+    caller,
+    maps::{NODE_WAITS, count},
+};
+
+/// From a context to its extension, which for `await` is the generator of the async function.
+const EXTENSION: u64 = 0x1f;
+/// An object that has moved so often stands among the old ones.
+const OLD: u32 = 2;
+
+/// Somebody asks for a reaction. `derived`: the promise that it resolves, or `undefined` for `await`.
+#[inline(always)]
+pub(crate) fn asked(derived: u64, handler: u64, root_register: Option<u64>) {
+    let Some((runtime, tid)) = process() else {
+        return;
+    };
+    let Some(thread) = thread(tid) else {
+        return;
+    };
+    let Some(running) = running(thread) else {
+        return;
+    };
+    let Some(what) = waiting(runtime, derived, handler, root_register) else {
+        return;
+    };
+    let key = NodeKey {
+        what,
+        thread: thread.born,
+    };
+    let descent = current(thread, &running);
+    if descent.root == 0 {
+        // What stood there is another's.
+        let _absent = NODE_WAITS.remove(key);
+        return;
+    }
+    let owner = NodeOwner {
+        descent,
+        scavenge: thread.scavenges,
+        ..NodeOwner::default()
+    };
+    if NODE_WAITS.insert(key, owner, u64::from(BPF_ANY)).is_err() {
+        count(Counter::TaskStateFailed);
+        let _absent = NODE_WAITS.remove(key);
+    }
+}
+
+/// A reaction begins.
+#[inline(always)]
+pub(crate) fn reacts(derived: u64, handler: u64, root_register: u64) {
+    let Some((runtime, tid)) = process() else {
+        return;
+    };
+    let Some(thread) = thread(tid) else {
+        return;
+    };
+    let Some(running) = running(thread) else {
+        return;
+    };
+    let mut owner = Descent::default();
+    if let Some(what) = waiting(runtime, derived, handler, Some(root_register)) {
+        let key = NodeKey {
+            what,
+            thread: thread.born,
+        };
+        // SAFETY: copied at once.
+        if let Some(known) = unsafe { NODE_WAITS.get(key) } {
+            owner = known.descent;
+            let _gone = NODE_WAITS.remove(key);
+        }
+    }
+    turn(thread, &running, &owner, running.id);
+}
+
+/// The object that tells a reaction apart: the promise that it resolves, or what waits.
+#[inline(always)]
+fn waiting(
+    runtime: &Runtime,
+    derived: u64,
+    handler: u64,
+    root_register: Option<u64>,
+) -> Option<u64> {
+    let mut what = derived;
+    if let Some(root) = root_register {
+        let undefined = caller::read::<u64>(root.wrapping_add(u64::from(runtime.undefined)))?;
+        if derived == undefined {
+            let at = handler.wrapping_add(u64::from(runtime.function_context));
+            let context = caller::read::<u64>(at)?;
+            what = caller::read::<u64>(context.wrapping_add(EXTENSION))?;
+        }
+    }
+    (what & 1 != 0).then_some(what)
+}
+
+/// What a walk through all that waits is for.
+struct Collection {
+    thread: u64,
+    scavenge: u32,
+    /// 0: everything is forgotten.
+    follows: u32,
+}
+
+/// Young objects were collected: those that live have moved.
+#[inline(always)]
+pub(crate) fn scavenged() {
+    collected(1);
+}
+
+/// All objects are about to be collected.
+#[inline(always)]
+pub(crate) fn compacts() {
+    collected(0);
+}
+
+#[inline(always)]
+fn collected(follows: u32) {
+    let Some((_, tid)) = process() else {
+        return;
+    };
+    let Some(thread) = thread(tid) else {
+        return;
+    };
+    thread.scavenges = thread.scavenges.wrapping_add(1);
+    let mut collection = Collection {
+        thread: thread.born,
+        scavenge: thread.scavenges,
+        follows,
+    };
+    // SAFETY: the callback has the shape the helper wants, its context outlives the call.
+    unsafe {
+        bpf_for_each_map_elem(
+            (&raw const NODE_WAITS).cast_mut().cast(),
+            follow as *mut c_void,
+            (&raw mut collection).cast(),
+            0,
+        )
+    };
+}
+
+/// One element. Where an object was that has moved, a pointer to its new place stands in the place of its map's, which
+/// has a tag. An object that has not moved is dead, unless it was old.
+#[inline(never)]
+unsafe extern "C" fn follow(
+    _: *mut c_void,
+    key: *const NodeKey,
+    owner: *const NodeOwner,
+    collection: *const Collection,
+) -> u64 {
+    // SAFETY: what the helper passes: an element, and the context.
+    let (key, mut owner, collection) = unsafe { (*key, *owner, &*collection) };
+    if key.thread != collection.thread || owner.scavenge == collection.scavenge {
+        return 0;
+    }
+    let word = caller::read::<u64>(key.what.wrapping_sub(1)).unwrap_or(0);
+    let moved = word & 1 == 0 && word != 0;
+    if collection.follows != 0 && !moved && word != 0 && owner.moves >= OLD {
+        return 0;
+    }
+    let _gone = NODE_WAITS.remove(key);
+    if collection.follows == 0 || !moved {
+        count(Counter::WaitsDropped);
+        return 0;
+    }
+    owner.moves += 1;
+    owner.scavenge = collection.scavenge;
+    let key = NodeKey {
+        what: word | 1,
+        thread: key.thread,
+    };
+    if NODE_WAITS.insert(key, owner, u64::from(BPF_ANY)).is_err() {
+        count(Counter::TaskStateFailed);
+        let _absent = NODE_WAITS.remove(key);
+    }
+    0
+}
