@@ -223,6 +223,9 @@ pub struct NodeThread {
     pub submits: u64,
     pub stream: u64,
     pub submitter: Descent,
+    /// A session that has got its first request since the thread has read last: what waited for the session
+    /// follows, whoever it is for; 0: none.
+    pub flushes: u64,
 }
 
 impl NodeThread {

@@ -84,6 +84,7 @@ fn received(record: &mut DataRecord, reads: Reads) -> u16 {
     if let Some(thread) = thread(record.header.tid) {
         thread.read = read;
         thread.reads = kind as u32;
+        thread.flushes = 0;
     }
     // Which of the streams a callback is for is not known.
     if reads == Reads::Frames {

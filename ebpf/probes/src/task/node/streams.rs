@@ -1,13 +1,16 @@
 //! Calls over HTTP/2: a request gets its stream when it is submitted, and is sent later with those of others.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use weft_abi::{DataFlags, Direction, RecordKind, StreamRecord};
+use weft_abi::{DataFlags, Descent, Direction, RecordKind, StreamRecord};
 
 use super::{
     ids::{current, running},
     now, process, thread,
 };
 use crate::{caller, emit};
+
+/// Of a client's (RFC 9113 §5.1.1).
+const FIRST_STREAM: i32 = 1;
 
 /// `Http2Session::SubmitRequest` begins, which puts the stream's number to `stream`.
 #[inline(always)]
@@ -39,15 +42,22 @@ pub(crate) fn submitted() {
     if writer == 0 || stream <= 0 {
         return;
     }
+    if stream == FIRST_STREAM {
+        thread.flushes = writer;
+    }
+    let mut descent = thread.submitter;
+    if thread.flushes == writer {
+        descent = Descent::default();
+    }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let time_ns = now();
     let flags = DataFlags::CONTEXT;
     let record = StreamRecord {
         header: emit::header(RecordKind::Stream, Direction::Tx, flags, tgid, tid, time_ns),
         writer,
-        task: thread.submitter.root,
+        task: descent.root,
         task_ns: 0,
-        descent: thread.submitter,
+        descent,
         stream: stream as u32,
         reserved: 0,
     };
