@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! records            = records_bad + records_data + records_open + records_close
-//!                    + records_process + records_secure + records_sends + records_injected
+//!                    + records_process + records_secure + records_sends + records_resumed + records_injected
 //! records_data       = data_taken + data_unknown_connection + data_muted + data_overlap
 //! requests           = spans_emitted + spans_open + requests_without_span
 //!                    + dropped_{sampled_out, self_instrumented, full, evicted, muted, unfinished,
@@ -46,6 +46,7 @@ counters! {
     /// Requests of HTTP/2 that tasks hand to a connection's writer.
     records_sends: "records", "sends";
     /// A trace context was written into a request.
+    records_resumed: "records", "resumed";
     records_injected: "records", "injected";
     /// Went to recognition or to a parser.
     data_taken: "data_records", "taken";
@@ -179,6 +180,10 @@ counters! {
     tasks_evicted: "tasks_evicted";
     /// Requests whose task descends from one that reads requests, of which none can be told for them.
     task_ambiguous: "task_ambiguous";
+    /// Calls whose response went on with something of another request than the one they seemed to be sent for.
+    calls_contradicted: "calls_contradicted";
+    /// Calls that are linked by nothing but what their response went on with.
+    calls_resumed: "calls_resumed";
     /// Requests that a proxy sent, where more than one that it had read fits.
     forwards_ambiguous: "forwards_ambiguous";
     /// Answered requests that were forgotten early because of their number.

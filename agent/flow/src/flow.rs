@@ -18,7 +18,9 @@ use crate::incoming::mirrored;
 use crate::processes::ProcessEvent;
 use crate::reading::Pieces;
 use crate::recognise::{Recognised, recognise};
-use crate::record::{Close, Data, Ends, Injected, Open, Origin, Record, RecordError};
+use crate::record::{
+    Close, Data, Ends, Injected, Open, Origin, Record, RecordError, Sends, Token,
+};
 use crate::remote::{PeerEvent, PeerId};
 use crate::sample::Sampler;
 use crate::span::{Kind, Outcome, Span};
@@ -149,6 +151,10 @@ impl Flow {
                 let process = self.state.processes.at(tgid, time_ns, counters);
                 self.state.tasks.sends(process, sends);
             }
+            Record::Resumed(resumed) => {
+                counters.records_resumed += 1;
+                self.resumed(resumed);
+            }
             Record::Injected(injected) => {
                 counters.records_injected += 1;
                 let Injected { cookie, seq, .. } = *injected;
@@ -167,6 +173,7 @@ impl Flow {
         self.state
             .with_spans(|spans, around| spans.tick(now_ns, around));
         self.state.processes.tick(now_ns);
+        self.state.tick_resumptions(now_ns);
         self.state.tick_tasks(now_ns);
         self.end_answered_streams(now_ns);
         let idle_ns = self.state.config.limits.idle_ns;
@@ -206,7 +213,27 @@ impl Flow {
     pub fn finish(&mut self, now_ns: u64) {
         self.tick(now_ns);
         self.end_answered_streams(u64::MAX);
+        self.state.tick_resumptions(u64::MAX);
         self.state.with_spans(super::spans::Spans::finish);
+    }
+
+    /// What was read on a connection goes on with something of a request.
+    fn resumed(&mut self, resumed: &Sends) {
+        let Sends { origin, writer, work, .. } = resumed;
+        let Some(connection) = self.connections.get(writer) else {
+            return;
+        };
+        let calls = connection.exchanges.answering(work.handed_ns.unwrap_or(0));
+        let State {
+            tasks, counters, ..
+        } = &mut self.state;
+        let request = tasks.request(connection.process, work, origin.time_ns, counters);
+        let begin_ns = match work.root.as_ref().map(|root| root.request) {
+            Some(Token::At(time_ns)) => time_ns,
+            _ => 0,
+        };
+        let request = request.map(|(request, _)| (request, begin_ns));
+        self.state.resumptions.resumed(&calls, request);
     }
 
     fn end_answered_streams(&mut self, now_ns: u64) {

@@ -24,6 +24,7 @@ mod reading;
 mod recognise;
 pub mod record;
 mod remote;
+mod resumptions;
 pub mod sample;
 mod secure;
 pub mod span;

@@ -10,7 +10,8 @@ use crate::incoming::Incoming;
 use crate::injected::Injected;
 use crate::processes::Processes;
 use crate::record::Ends;
-use crate::span::Process;
+use crate::resumptions::Resumptions;
+use crate::span::{Link, Process};
 use crate::spans::{Around, NodeKey, Spans};
 use crate::tasks::Tasks;
 use crate::threads::Threads;
@@ -22,6 +23,7 @@ pub(crate) struct State {
     pub(crate) threads: Threads,
     pub(crate) tasks: Tasks,
     pub(crate) forwards: Forwards,
+    pub(crate) resumptions: Resumptions,
     pub(crate) spans: Spans,
     pub(crate) incoming: Incoming,
     pub(crate) injected: Injected,
@@ -39,6 +41,7 @@ impl State {
             threads: Threads::new(config.limits.threads),
             tasks: Tasks::new(config.limits.tasks),
             forwards: Forwards::new(config.limits.threads),
+            resumptions: Resumptions::default(),
             spans: Spans::new(seed),
             incoming: Incoming::default(),
             injected: Injected::default(),
@@ -64,6 +67,18 @@ impl State {
     pub(crate) fn no_longer_waits(&mut self, node: NodeKey, end_ns: u64) {
         self.tasks.end(node, end_ns);
         self.forwards.end(node);
+        self.resumptions.end(node, end_ns);
+    }
+
+    /// Calls are judged whose responses have gone on with something, or had time to.
+    pub(crate) fn tick_resumptions(&mut self, now_ns: u64) {
+        let judged = self.resumptions.judged(now_ns, &mut self.counters);
+        self.with_spans(|spans, around| {
+            for (call, request) in judged {
+                let request = request.map(|request| (request, Link::AsyncContext));
+                spans.answered(call, request, around);
+            }
+        });
     }
 
     pub(crate) fn tick_tasks(&mut self, now_ns: u64) {

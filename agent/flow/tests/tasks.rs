@@ -19,6 +19,7 @@ fn task(task: u64) -> Option<Work> {
         task,
         context: false,
         shared: false,
+        resumes: false,
         handed_ns: None,
         root: None,
     })

@@ -183,7 +183,7 @@ fn node(
     for begin in SCOPES {
         let variant = name.contains(VARIANT);
         let ids = if variant { Register::R8 } else { Register::Rcx };
-        let registers = [Register::Rsi, Register::Rdx, Register::Rcx, ids];
+        let registers = [Register::Rdi, Register::Rsi, Register::Rdx, Register::Rcx, ids];
         let found = symbols.iter().filter(|it| is_function(it.name, begin));
         enters.extend(found.filter_map(|it| {
             entry(image, it.address, Limits::from_size(it.bytes), &registers)
@@ -223,7 +223,7 @@ fn node(
         wrap_ids,
         enters: whole(enters, "InternalCallbackScope is not found")?,
         enters_wrap: whole(
-            all(&WRAP_SCOPES, &[Register::Rsi]),
+            all(&WRAP_SCOPES, &[Register::Rdi, Register::Rsi]),
             "InternalCallbackScope is not found",
         )?,
         leaves: whole(all(&[CLOSE], &[]), "InternalCallbackScope::Close is not found")?,

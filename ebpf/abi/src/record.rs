@@ -32,6 +32,9 @@ pub enum RecordKind {
     Stream = 9,
     /// A `traceparent` was written into a request: [`InjectedRecord`](crate::InjectedRecord).
     Injected = 10,
+    /// What a thread has read on a connection goes on with something of a request: [`StreamRecord`], whose
+    /// `writer` is the connection's cookie and `task_ns` the time of the first record that was read for it.
+    Resumed = 11,
 }
 
 #[repr(C)]
@@ -134,6 +137,8 @@ impl DataFlags {
     /// With `HANDED`: more than one task had given something to the one that made the call. Of a task of Tokio:
     /// that is not known where several may send on the connection at once.
     pub const SHARED: u16 = 2048;
+    /// With `CONTEXT`: what the response goes on with will be told ([`RecordKind::Resumed`]).
+    pub const RESUMES: u16 = 4096;
 }
 
 /// Why bytes of a call did not travel.

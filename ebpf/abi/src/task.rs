@@ -226,6 +226,14 @@ pub struct NodeThread {
     /// A session that has got its first request since the thread has read last: what waited for the session
     /// follows, whoever it is for; 0: none.
     pub flushes: u64,
+    /// The connection that it has read something else on than requests, until another callback begins; 0: none.
+    pub response: u64,
+    /// When it began to read that: `CLOCK_MONOTONIC`, ns.
+    pub response_ns: u64,
+    /// What that has gone on with, as told last.
+    pub resumed: Descent,
+    /// Where the callback's scope stands on the stack: those that it calls stand below.
+    pub scope: u64,
 }
 
 impl NodeThread {

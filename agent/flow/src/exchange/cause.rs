@@ -51,8 +51,9 @@ impl Listener<'_> {
         method: &Bytes,
         target: &Bytes,
     ) -> Option<Cause> {
-        if mark.work.is_some() {
-            return self.task(mark);
+        if let Some(work) = mark.work {
+            let cause = self.task(mark);
+            return resumes(cause, work.resumes);
         }
         if mark.forwards {
             return self.forwarded(mark, &Line::of(method, target));
@@ -77,7 +78,8 @@ impl Listener<'_> {
         }
         let handed = self.state.tasks.sent(self.process, writer, stream);
         let work = handed.or(mark.work);
-        self.task(&Mark { work, ..*mark })
+        let cause = self.task(&Mark { work, ..*mark });
+        resumes(cause, mark.work?.resumes)
     }
 
     /// Some task will work on the stream: it is named by the one that reads the connection, or by who has
@@ -112,5 +114,16 @@ impl Listener<'_> {
         let server = forwards.passed_on(self.process, mark.tid, line, counters);
         let server = server.filter(|_| config.links.forward)?;
         Some(Cause::Request(server, Link::Forwarded))
+    }
+}
+
+/// The response will show whether it is true.
+fn resumes(cause: Option<Cause>, resumes: bool) -> Option<Cause> {
+    if !resumes {
+        return cause;
+    }
+    match cause {
+        Some(Cause::Request(server, _)) => Some(Cause::Resumes(Some(server))),
+        _ => Some(Cause::Resumes(None)),
     }
 }

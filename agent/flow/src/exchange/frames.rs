@@ -24,7 +24,7 @@ impl Conversation for Listener<'_> {
             }
             Reads::Responses => {
                 self.responses_in_step();
-                self.response_fields(stream, &block);
+                self.response_fields(stream, &block, start);
                 if ends == Ends::Stream {
                     self.over(stream, end, Outcome::Complete);
                 }
@@ -225,7 +225,7 @@ impl Listener<'_> {
         true
     }
 
-    fn response_fields(&mut self, stream: u32, block: &Block) {
+    fn response_fields(&mut self, stream: u32, block: &Block, start: u64) {
         let counters = &mut self.state.counters;
         let streams = self.exchanges.streams.as_mut();
         let state = streams.and_then(|streams| streams.answering(stream));
@@ -253,6 +253,9 @@ impl Listener<'_> {
             } += 1;
         }
         state.respond(block);
+        let node = state.asked.as_ref().and_then(|asked| asked.node);
+        let time_ns = self.mark(start).time_ns;
+        self.reads_answer(node, time_ns);
     }
 
     fn over(&mut self, stream: u32, end: u64, outcome: Outcome) {
@@ -267,8 +270,13 @@ impl Listener<'_> {
         let state = entry.get_mut();
         let was_over = state.over.is_some();
         state.over.get_or_insert((end_ns, outcome));
-        if state.asked.is_none() {
+        let Some(asked) = &state.asked else {
             return;
+        };
+        if self.kind == Kind::Client
+            && let Some(node) = asked.node
+        {
+            self.exchanges.answering.read(node, last_ns);
         }
         if is_answer(outcome) && !was_over && !state.is_asked() {
             self.found.closing = true;

@@ -151,15 +151,21 @@ impl Listener<'_> {
             cause,
             has_span: !self.exchanges.without_spans,
         };
-        let waits = matches!(request.cause, Some(Cause::Answered));
+        let cause = request.cause;
         let node = self
             .state
             .with_spans(|spans, around| spans.begin(request, around))?;
-        if waits {
-            let (process, tid) = (self.process, mark.tid);
-            let State {
-                threads, counters, ..
-            } = &mut *self.state;
+        let (process, tid) = (self.process, mark.tid);
+        let State {
+            threads,
+            counters,
+            resumptions,
+            ..
+        } = &mut *self.state;
+        if let Some(Cause::Resumes(sender)) = cause {
+            resumptions.sent(node, process, mark.time_ns, sender);
+        }
+        if matches!(cause, Some(Cause::Answered)) {
             if !threads.calls(process, tid, node, mark.time_ns, counters) {
                 self.state
                     .with_spans(|spans, around| spans.answered(node, None, around));
@@ -229,7 +235,10 @@ impl Listener<'_> {
             span.exchange.status = Some(head.status);
             span.partial.response_head |= head.partial;
         }
-        if self.kind == Kind::Client || mark.tid == 0 || exchange.tid == 0 {
+        if self.kind == Kind::Client {
+            return self.reads_answer(Some(node), mark.time_ns);
+        }
+        if mark.tid == 0 || exchange.tid == 0 {
             return;
         }
         let (process, read_by) = (exchange.process, exchange.tid);
@@ -248,6 +257,14 @@ impl Listener<'_> {
                 .with_spans(|spans, around| spans.not_by_thread(node, around));
         }
         self.answered_by(mark.tid, process, node, mark.tid == read_by);
+    }
+
+    /// Something of a response to this call was read at `time_ns`.
+    pub(super) fn reads_answer(&mut self, node: Option<NodeKey>, time_ns: u64) {
+        if let Some(node) = node.filter(|_| self.kind == Kind::Client) {
+            self.state.resumptions.answered(node, time_ns);
+            self.exchanges.answering.read(node, time_ns);
+        }
     }
 
     /// A thread begins the response: what it has sent since the request came, if it waited for each, was for
@@ -429,6 +446,8 @@ impl Conversation for Listener<'_> {
             }
             return;
         }
+        let node = self.exchanges.queue[index].node;
+        self.reads_answer(node, last_ns);
         self.exchanges.end_answered(index, end_ns, body, self.state);
     }
 

@@ -1,5 +1,6 @@
 //! Requests and responses of one connection, paired by order or, in HTTP/2, by stream.
 
+mod answering;
 mod cause;
 mod frames;
 mod listener;
@@ -9,6 +10,7 @@ mod streams;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use weft_proto::http1::{Answers, Body};
 
 use crate::config::Gaps;
@@ -17,6 +19,7 @@ use crate::spans::{NodeKey, Reason};
 use crate::state::State;
 
 pub(crate) use listener::{Found, GoesOver, Listener};
+use answering::Answering;
 use streams::Streams;
 
 #[derive(Default)]
@@ -35,6 +38,8 @@ pub(crate) struct Exchanges {
     response: Reading,
     /// Came when no request waited.
     early: Option<Early>,
+    /// Calls whose responses were read last.
+    answering: Answering,
     /// The response in hand goes over to HTTP/2.
     goes_over: bool,
     /// HTTP/2.
@@ -197,6 +202,15 @@ impl Exchanges {
                 }
             }
         }
+    }
+
+    /// Calls of whose responses something was read since `since_ns`.
+    pub(crate) fn answering(&self, since_ns: u64) -> SmallVec<[NodeKey; 4]> {
+        let mut calls = self.answering.since(since_ns);
+        let reading = self.find(self.response);
+        let reading = reading.and_then(|index| self.queue[index].node);
+        calls.extend(reading.filter(|node| !calls.contains(node)));
+        calls
     }
 
     fn find(&self, reading: Reading) -> Option<usize> {

@@ -25,6 +25,7 @@ impl Record<'_> {
             Self::Process(change) => (change.record_kind(), size_of::<ProcessRecord>()),
             Self::Secure(_) => (RecordKind::Secure, size_of::<SecureRecord>()),
             Self::Sends(_) => (RecordKind::Stream, size_of::<StreamRecord>()),
+            Self::Resumed(_) => (RecordKind::Resumed, size_of::<StreamRecord>()),
             Self::Injected(_) => (RecordKind::Injected, size_of::<InjectedRecord>()),
         };
         out.resize(from + size, 0);
@@ -43,7 +44,7 @@ impl Record<'_> {
             Self::Close(close) => close.write(&mut writer),
             Self::Process(change) => change.write(&mut writer),
             Self::Secure(secure) => secure.write(&mut writer),
-            Self::Sends(sends) => sends.write(&mut writer),
+            Self::Sends(sends) | Self::Resumed(sends) => sends.write(&mut writer),
             Self::Injected(injected) => injected.write(&mut writer),
         }
     }
@@ -86,6 +87,7 @@ impl Data<'_> {
             task,
             // Stand in the flags.
             context: _,
+            resumes: _,
             shared: _,
             handed_ns,
             root,
@@ -126,6 +128,8 @@ impl Sends {
             stream,
             work,
         } = self;
+        let flags = if work.context { DataFlags::CONTEXT } else { 0 };
+        writer.put(offset_of!(RecordHeader, flags), &flags.to_ne_bytes());
         writer.put(offset_of!(StreamRecord, writer), &task.to_ne_bytes());
         writer.put(offset_of!(StreamRecord, stream), &stream.to_ne_bytes());
         writer.put(offset_of!(StreamRecord, task), &work.task.to_ne_bytes());
@@ -284,6 +288,7 @@ mod tests {
                     task: 34,
                     context: false,
                     shared: false,
+                    resumes: false,
                     handed_ns: Some(99),
                     root: Some(Root {
                         task: 7,
@@ -328,6 +333,7 @@ mod tests {
                     task: 34,
                     context: false,
                     shared: false,
+                    resumes: false,
                     handed_ns: Some(99),
                     root: Some(Root {
                         task: 6,

@@ -25,6 +25,8 @@ pub enum Record<'a> {
     Process(ProcessChange),
     Secure(Secure),
     Sends(Sends),
+    /// `writer` is the connection's cookie, `handed_ns` when that was read first.
+    Resumed(Sends),
     Injected(Injected),
 }
 
@@ -66,11 +68,13 @@ pub struct Data<'a> {
 pub struct Work {
     /// The runtime's own id.
     pub task: u64,
-    /// It is a context of CPython's, or a greenlet, or a task of Tokio.
+    /// It is a context of CPython's, a greenlet, a virtual thread, a task of Tokio, or what runs in Node.js.
     pub context: bool,
     /// Others have handed something to the one that made the call, too; or, of a task of Tokio, that would not
     /// be known.
     pub shared: bool,
+    /// What the response goes on with will be told.
+    pub resumes: bool,
     /// When `task` has handed the call over to the one that made it.
     pub handed_ns: Option<u64>,
     /// `None`: neither it nor any that it descends from reads requests.
@@ -226,6 +230,8 @@ impl<'a> Record<'a> {
             Secure::decode(bytes, origin).map(Self::Secure)
         } else if is(RecordKind::Stream) {
             Sends::decode(bytes, origin).map(Self::Sends)
+        } else if is(RecordKind::Resumed) {
+            Sends::decode(bytes, origin).map(Self::Resumed)
         } else if is(RecordKind::Injected) {
             Injected::decode(bytes, origin).map(Self::Injected)
         } else {
@@ -241,6 +247,7 @@ impl<'a> Record<'a> {
             | Self::Process(ProcessChange { origin, .. })
             | Self::Secure(Secure { origin, .. })
             | Self::Sends(Sends { origin, .. })
+            | Self::Resumed(Sends { origin, .. })
             | Self::Injected(Injected { origin, .. }) => origin,
         }
     }
@@ -311,6 +318,7 @@ impl Work {
             task: reader.u64(offset_of!(DataRecord, task)),
             context: flags & DataFlags::CONTEXT != 0,
             shared: flags & DataFlags::SHARED != 0,
+            resumes: flags & DataFlags::RESUMES != 0,
             handed_ns: (flags & DataFlags::HANDED != 0).then_some(handed_ns),
             root: Root::decode(reader, offset_of!(DataRecord, descent)),
         };
@@ -352,6 +360,7 @@ impl Sends {
                 task: reader.u64(offset_of!(StreamRecord, task)),
                 context: flags & DataFlags::CONTEXT != 0,
                 shared: false,
+                resumes: false,
                 handed_ns: (handed_ns != 0).then_some(handed_ns),
                 root: Root::decode(reader, offset_of!(StreamRecord, descent)),
             },

@@ -7,7 +7,7 @@
 //!       └─▶ AwaitsPeer ──────────────────────┤
 //!                response by the same thread │    parent has its context
 //!   AwaitsThread ────────────────────────────┼─▶ AwaitsParent ─▶ context
-//!                 any response by the thread │
+//!    any response by the thread, or its own │
 //!   AwaitsAnswer ────────────────────────────┤
 //!                                            └──────────────────▶ (header or none)
 //! ```
@@ -86,6 +86,8 @@ pub(crate) enum Cause {
     Request(NodeKey, Link),
     /// What the thread that has sent it answers next.
     Answered,
+    /// It seems to be this server request; the response will show.
+    Resumes(Option<NodeKey>),
 }
 
 /// The trace context a request carried.
@@ -232,7 +234,7 @@ impl Spans {
                         }
                     }
                     Some(Cause::Request(server, link)) => self.attach(key, server, link, around),
-                    Some(Cause::Answered) => self.nodes[key].progress = Progress::AwaitsAnswer,
+                    Some(Cause::Answered | Cause::Resumes(_)) => self.nodes[key].progress = Progress::AwaitsAnswer,
                     None => self.settle_alone(key, around),
                 }
                 if let Some(server) = other_end {

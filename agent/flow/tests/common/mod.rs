@@ -392,6 +392,7 @@ pub fn check_equations(counters: &Counters) {
         + c.records_process
         + c.records_secure
         + c.records_sends
+        + c.records_resumed
         + c.records_injected;
     assert_eq!(c.records, c.records_bad + kinds);
     let data = c.data_taken + c.data_unknown_connection + c.data_muted + c.data_overlap;

@@ -12,9 +12,11 @@ use crate::{caller, task::node};
 #[uprobe]
 fn node_enters(ctx: ProbeContext) -> u32 {
     // SAFETY: the probe's own context.
-    let (environment, object, ids) =
-        unsafe { ((*ctx.regs).rsi, (*ctx.regs).rdx, (*ctx.regs).rcx) };
-    node::enters(environment, object, ids);
+    let (scope, environment, object, ids) = unsafe {
+        let regs = ctx.regs;
+        ((*regs).rdi, (*regs).rsi, (*regs).rdx, (*regs).rcx)
+    };
+    node::enters(scope, environment, object, ids);
     0
 }
 
@@ -22,14 +24,15 @@ fn node_enters(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn node_enters_variant(ctx: ProbeContext) -> u32 {
     // SAFETY: as above.
-    let (environment, mut object, index, ids) = unsafe {
+    let ([scope, environment], mut object, index, ids) = unsafe {
         let regs = ctx.regs;
-        ((*regs).rsi, (*regs).rdx, (*regs).rcx, (*regs).r8)
+        let objects = [(*regs).rdi, (*regs).rsi];
+        (objects, (*regs).rdx, (*regs).rcx, (*regs).r8)
     };
     if index as u8 != 0 {
         object = caller::read::<u64>(object).unwrap_or(0);
     }
-    node::enters(environment, object, ids);
+    node::enters(scope, environment, object, ids);
     0
 }
 
@@ -37,7 +40,8 @@ fn node_enters_variant(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn node_enters_wrap(ctx: ProbeContext) -> u32 {
     // SAFETY: as above.
-    node::enters_wrap(unsafe { (*ctx.regs).rsi });
+    let (scope, wrap) = unsafe { ((*ctx.regs).rdi, (*ctx.regs).rsi) };
+    node::enters_wrap(scope, wrap);
     0
 }
 

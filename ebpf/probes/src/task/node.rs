@@ -24,7 +24,7 @@ use crate::{
     caller,
     maps::{NODE_THREADS, TASKS, count},
 };
-use ids::{Running, believe, current, running, turn};
+use ids::{ONE, Running, believe, current, running, turn};
 
 pub(crate) use streams::{sending, sent, submitted, submitting};
 pub(crate) use waits::{asked, compacts, reacts, scavenged};
@@ -40,19 +40,16 @@ pub(super) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
     };
     if thread.session != 0 {
         record.task = thread.session;
-        return DataFlags::CONTEXT;
+        return DataFlags::CONTEXT | DataFlags::RESUMES;
     }
     let Some(running) = running(thread) else {
         count(Counter::TasksUnknown);
         return 0;
     };
     let descent = current(thread, &running);
-    if descent.root == 0 {
-        return 0;
-    }
-    record.task = descent.root;
+    record.task = thread.born;
     record.descent = descent;
-    DataFlags::CONTEXT
+    DataFlags::CONTEXT | DataFlags::RESUMES
 }
 
 /// A request is named by its connection, and by the record in which it begins.
@@ -83,8 +80,18 @@ fn received(record: &mut DataRecord, reads: Reads) -> u16 {
     }
     if let Some(thread) = thread(record.header.tid) {
         thread.read = read;
+        let begins = thread.reads == NodeRead::Nothing as u32;
         thread.reads = kind as u32;
         thread.flushes = 0;
+        if kind as u32 == NodeRead::Request as u32 {
+            thread.response = 0;
+        } else {
+            if begins || thread.response != record.cookie {
+                thread.response_ns = record.header.time_ns;
+                thread.resumed = Descent::default();
+            }
+            thread.response = record.cookie;
+        }
     }
     // Which of the streams a callback is for is not known.
     if reads == Reads::Frames {
@@ -97,7 +104,7 @@ fn received(record: &mut DataRecord, reads: Reads) -> u16 {
 /// `InternalCallbackScope` is entered for the native object of `object`, a `Local<Object>`, with these ids: an
 /// `async_context`.
 #[inline(always)]
-pub(crate) fn enters(environment: u64, object: u64, ids: u64) {
+pub(crate) fn enters(scope: u64, environment: u64, object: u64, ids: u64) {
     let Some((runtime, tid)) = process() else {
         return;
     };
@@ -106,13 +113,13 @@ pub(crate) fn enters(environment: u64, object: u64, ids: u64) {
     };
     if let Some(thread) = thread_of(runtime, tid, environment) {
         let tagged = caller::read::<u64>(object).unwrap_or(0);
-        begins(thread, [id, trigger], is_one_shot(runtime, tagged));
+        begins(thread, scope, [id, trigger], is_one_shot(runtime, tagged));
     }
 }
 
 /// The same for a native object that is an `AsyncWrap`, on a thread that is known.
 #[inline(always)]
-pub(crate) fn enters_wrap(wrap: u64) {
+pub(crate) fn enters_wrap(scope: u64, wrap: u64) {
     let Some((runtime, tid)) = process() else {
         return;
     };
@@ -120,18 +127,23 @@ pub(crate) fn enters_wrap(wrap: u64) {
     if let Some(ids) = caller::read::<[u64; 2]>(ids)
         && let Some(thread) = thread(tid)
     {
-        begins(thread, ids, is_of(runtime, wrap));
+        begins(thread, scope, ids, is_of(runtime, wrap));
     }
 }
 
 /// A callback begins, under these ids.
 #[inline(always)]
-fn begins(thread: &mut NodeThread, [id, trigger]: [u64; 2], one_shot: bool) {
+fn begins(thread: &mut NodeThread, scope: u64, [id, trigger]: [u64; 2], one_shot: bool) {
     let Some(mut running) = running(thread) else {
         return;
     };
     let read = thread.reads;
     thread.reads = NodeRead::Nothing as u32;
+    if read != NodeRead::Nothing as u32 {
+        thread.scope = scope;
+    } else if one_shot || id <= ONE || scope >= thread.scope {
+        thread.response = 0;
+    }
     running.id = id;
     running.trigger = trigger;
     let owner = if read == NodeRead::Nothing as u32 || one_shot {

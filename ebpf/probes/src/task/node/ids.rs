@@ -17,7 +17,7 @@ pub(super) struct Running {
 
 /// 2^53 and 1, as `double`s.
 const TOO_LARGE: u64 = 0x4340_0000_0000_0000;
-const ONE: u64 = 0x3ff0_0000_0000_0000;
+pub(super) const ONE: u64 = 0x3ff0_0000_0000_0000;
 /// Ids that are noted of one run at most.
 const MAX_NOTED: u32 = 64;
 

@@ -3,15 +3,21 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_for_each_map_elem};
-use weft_abi::{Counter, Descent, NodeKey, NodeOwner, Runtime};
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{bpf_for_each_map_elem, bpf_get_current_pid_tgid},
+};
+use weft_abi::{
+    Counter, DataFlags, Descent, Direction, NodeKey, NodeOwner, NodeThread, RecordKind, Runtime,
+    StreamRecord,
+};
 
 use super::{
     ids::{current, running, turn},
-    process, thread,
+    now, process, thread,
 };
 use crate::{
-    caller,
+    caller, emit,
     maps::{NODE_WAITS, count},
 };
 
@@ -81,6 +87,28 @@ pub(crate) fn reacts(derived: u64, handler: u64, root_register: u64) {
         }
     }
     turn(thread, &running, &owner, running.id);
+    if thread.response != 0 && owner.root != 0 && owner != thread.resumed {
+        thread.resumed = owner;
+        tell(thread);
+    }
+}
+
+/// What was read goes on with something of a request.
+#[inline(always)]
+fn tell(thread: &NodeThread) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let flags = DataFlags::CONTEXT;
+    let record = StreamRecord {
+        header: emit::header(RecordKind::Resumed, Direction::Rx, flags, tgid, tid, now()),
+        writer: thread.response,
+        task: thread.resumed.root,
+        task_ns: thread.response_ns,
+        descent: thread.resumed,
+        stream: 0,
+        reserved: 0,
+    };
+    emit::output(&record);
 }
 
 /// The object that tells a reaction apart: the promise that it resolves, or what waits.

@@ -1,0 +1,167 @@
+//! Calls of runtimes with one thread for all requests: who seems to have sent a call, and what its response
+//! goes on with. A queue in the program may send for one request while it works on another one: then both do not
+//! agree, and nothing is linked.
+
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashlink::LinkedHashMap;
+
+use crate::counters::Counters;
+use crate::span::Process;
+use crate::spans::NodeKey;
+
+#[derive(Default)]
+pub(crate) struct Resumptions {
+    calls: HashMap<NodeKey, Call>,
+    /// Calls that have ended, or are answered for long, by the time they are judged.
+    due: VecDeque<(u64, NodeKey)>,
+    /// Of calls that go on for long after their response has begun.
+    answered: VecDeque<(u64, NodeKey)>,
+    trust: LinkedHashMap<Process, Trust, RandomState>,
+}
+
+struct Call {
+    process: Process,
+    start_ns: u64,
+    /// Whom it seems to be sent for.
+    sender: Option<NodeKey>,
+    /// What its response has gone on with.
+    resumed: Option<NodeKey>,
+    /// That was more than one request, or there were other calls whose it may be.
+    several: bool,
+    /// That was something else than what the calls answered at the same time seem to be sent for.
+    foreign: bool,
+}
+
+/// Whether both have agreed in a process.
+#[derive(Default)]
+struct Trust {
+    agreed: u32,
+    contradicted: bool,
+}
+
+/// What a response goes on with does so soon after its end.
+const SOON_NS: u64 = 50_000_000;
+/// A call that is answered for so long is judged before its end.
+const LONG_NS: u64 = 250_000_000;
+/// So often both have to agree before one is believed alone.
+const MIN_AGREED: u32 = 3;
+const MAX_PROCESSES: usize = 1024;
+
+// === impl Resumptions ===
+
+impl Resumptions {
+    /// `node`, a call, seems to be sent for `sender`.
+    pub(crate) fn sent(
+        &mut self,
+        node: NodeKey,
+        process: Process,
+        start_ns: u64,
+        sender: Option<NodeKey>,
+    ) {
+        let call = Call {
+            process,
+            start_ns,
+            sender,
+            resumed: None,
+            several: false,
+            foreign: false,
+        };
+        self.calls.insert(node, call);
+    }
+
+    /// Its response has begun.
+    pub(crate) fn answered(&mut self, node: NodeKey, time_ns: u64) {
+        if self.calls.contains_key(&node) {
+            self.answered
+                .push_back((time_ns.saturating_add(LONG_NS), node));
+        }
+    }
+
+    /// What was read of the responses to these calls goes on with something of a request, which began at
+    /// `begin_ns`; `None`: it is not known any more.
+    pub(crate) fn resumed(&mut self, calls: &[NodeKey], request: Option<(NodeKey, u64)>) {
+        let expected = calls.iter().any(|node| {
+            let call = self.calls.get(node);
+            call.is_some_and(|call| {
+                call.sender.is_some() && call.sender == request.map(|request| request.0)
+            })
+        });
+        for node in calls {
+            let Some(call) = self.calls.get_mut(node) else {
+                continue;
+            };
+            call.foreign |= !expected;
+            let Some((request, begin_ns)) = request else {
+                call.several = true;
+                continue;
+            };
+            call.several |= calls.len() > 1
+                || begin_ns > call.start_ns
+                || call.resumed.is_some_and(|before| before != request);
+            call.resumed = Some(request);
+        }
+    }
+
+    /// A call has ended, or will not.
+    pub(crate) fn end(&mut self, node: NodeKey, end_ns: u64) {
+        if self.calls.contains_key(&node) {
+            self.due.push_back((end_ns.saturating_add(SOON_NS), node));
+        }
+    }
+
+    /// Calls that can be judged by now, with the request that each was sent for.
+    pub(crate) fn judged(
+        &mut self,
+        now_ns: u64,
+        counters: &mut Counters,
+    ) -> Vec<(NodeKey, Option<NodeKey>)> {
+        let mut judged = Vec::new();
+        for queue in [&mut self.due, &mut self.answered] {
+            while let Some(&(until, node)) = queue.front() {
+                if until > now_ns {
+                    break;
+                }
+                queue.pop_front();
+                let Some(call) = self.calls.remove(&node) else {
+                    continue;
+                };
+                let trust = self
+                    .trust
+                    .entry(call.process)
+                    .or_insert_with(Trust::default);
+                judged.push((node, trust.judge(&call, counters)));
+                if self.trust.len() > MAX_PROCESSES {
+                    self.trust.pop_front();
+                }
+            }
+        }
+        judged
+    }
+}
+
+// === impl Trust ===
+
+impl Trust {
+    fn judge(&mut self, call: &Call, counters: &mut Counters) -> Option<NodeKey> {
+        let one = call.resumed.filter(|_| !call.several);
+        let Some(sender) = call.sender else {
+            let trusted = self.agreed >= MIN_AGREED && !self.contradicted;
+            let request = one.filter(|_| trusted)?;
+            counters.calls_resumed += 1;
+            return Some(request);
+        };
+        if call.foreign {
+            counters.calls_contradicted += 1;
+            // Not even what seems to have sent it goes on.
+            self.contradicted |= one.is_some_and(|one| one != sender);
+            return None;
+        }
+        if one == Some(sender) {
+            self.agreed = self.agreed.saturating_add(1);
+        }
+        Some(sender)
+    }
+}
