@@ -56,7 +56,7 @@ pub struct Node {
     /// `Heap::Scavenge`.
     pub scavenged: Vec<Site>,
     /// `Heap::MarkCompact` and `Heap::MinorMarkCompact`.
-    pub compacts: Vec<Site>,
+    pub compacted: Vec<Site>,
     /// `Http2Session::SubmitRequest`.
     pub submits: Vec<Site>,
     /// `Http2Session::SendPendingData`.
@@ -210,8 +210,9 @@ fn node(
     let tables = Symbols::data(image, |name| ONE_SHOT.map(str::as_bytes).contains(&name));
     let mut one_shot: Vec<u64> = tables.iter().map(|it| it.address + TABLE_HEAD).collect();
     one_shot.dedup();
-    let mut compacts = whole(all(&[COMPACT], &[]), "Heap::MarkCompact is not found")?;
-    compacts.extend(all(&MINOR, &[]));
+    let named = |name: &&str| symbols.named(name).next();
+    let collect = [COMPACT].iter().chain(&MINOR).filter_map(named);
+    let compacted: Vec<Site> = collect.filter_map(|it| first(image, it.address)).collect();
     let offset = image.offset(scope).ok_or("InternalCallbackScope has no code")?;
     Ok(Node {
         ids: hooks.checked_add(ids).ok_or("offsets are too large")?,
@@ -232,7 +233,7 @@ fn node(
         then,
         reacts,
         scavenged: whole(scavenged, "Heap::Scavenge is not found")?,
-        compacts,
+        compacted: whole(compacted, "Heap::MarkCompact is not found")?,
         submits,
         sends,
         problems,

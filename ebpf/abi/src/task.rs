@@ -215,8 +215,8 @@ pub struct NodeThread {
     pub read: Descent,
     /// A [`NodeRead`].
     pub reads: u32,
-    /// Collections of its young objects.
-    pub scavenges: u32,
+    /// Collections of its garbage.
+    pub collections: u32,
     /// The session of HTTP/2 whose frames it sends; 0: none.
     pub session: u64,
     /// The session that it gives a request to, where the stream's number will stand, and for whom.
@@ -272,7 +272,7 @@ pub struct NodeOwner {
     pub said: u32,
     /// How often the object was seen to move.
     pub moves: u32,
-    /// [`NodeThread::scavenges`] when it moved last.
-    pub scavenge: u32,
+    /// [`NodeThread::collections`] when it moved last.
+    pub collection: u32,
     pub reserved: u32,
 }

@@ -24,7 +24,7 @@ pub(super) fn places(node: &Node) -> Vec<Place> {
         then,
         reacts,
         scavenged,
-        compacts,
+        compacted,
         submits,
         sends,
         problems: _,
@@ -44,7 +44,7 @@ pub(super) fn places(node: &Node) -> Vec<Place> {
     };
     // What makes a thread known comes last: until then nothing is noted.
     [
-        all(Hook::NodeCompacts, compacts),
+        all(Hook::NodeCompacted, compacted),
         all(Hook::NodeScavenged, scavenged),
         all(Hook::NodeReacts, reacts),
         all(Hook::NodeAsked, asked),

@@ -92,10 +92,10 @@ fn node_scavenged(_: RetProbeContext) -> u32 {
     0
 }
 
-/// `Heap::MarkCompact` begins.
-#[uprobe]
-fn node_compacts(_: ProbeContext) -> u32 {
-    node::compacts();
+/// `Heap::MarkCompact` returns.
+#[uretprobe]
+fn node_compacted(_: RetProbeContext) -> u32 {
+    node::compacted();
     0
 }
 

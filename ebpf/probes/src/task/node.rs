@@ -27,7 +27,7 @@ use crate::{
 use ids::{ONE, Running, believe, current, running, turn};
 
 pub(crate) use streams::{sending, sent, submitted, submitting};
-pub(crate) use waits::{asked, compacts, reacts, scavenged};
+pub(crate) use waits::{asked, compacted, reacts, scavenged};
 
 /// Fills in the task of a record that is made up for a whole call; gives flags of its own.
 #[inline(never)]

@@ -89,8 +89,8 @@ pub(crate) enum Hook {
     NodeReacts,
     /// Young objects have moved.
     NodeScavenged,
-    /// All objects may move.
-    NodeCompacts,
+    /// All objects may have moved.
+    NodeCompacted,
     /// A session of HTTP/2 is given a request.
     NodeSubmitting,
     /// It has been.
@@ -154,7 +154,7 @@ const HOOKS: [(&str, ProbeKind); 35] = [
     ("node_then", ProbeKind::Entry),
     ("node_reacts", ProbeKind::Entry),
     ("node_scavenged", ProbeKind::Return),
-    ("node_compacts", ProbeKind::Entry),
+    ("node_compacted", ProbeKind::Return),
     ("node_submitting", ProbeKind::Entry),
     ("node_submitted", ProbeKind::Return),
     ("node_sending", ProbeKind::Entry),

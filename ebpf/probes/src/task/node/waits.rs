@@ -45,15 +45,10 @@ pub(crate) fn asked(derived: u64, handler: u64, root_register: Option<u64>) {
         what,
         thread: thread.born,
     };
-    let descent = current(thread, &running);
-    if descent.root == 0 {
-        // What stood there is another's.
-        let _absent = NODE_WAITS.remove(key);
-        return;
-    }
+    // Also if that is nobody: what moves to where another object was has to take its place here, too.
     let owner = NodeOwner {
-        descent,
-        scavenge: thread.scavenges,
+        descent: current(thread, &running),
+        collection: thread.collections,
         ..NodeOwner::default()
     };
     if NODE_WAITS.insert(key, owner, u64::from(BPF_ANY)).is_err() {
@@ -134,36 +129,36 @@ fn waiting(
 /// What a walk through all that waits is for.
 struct Collection {
     thread: u64,
-    scavenge: u32,
-    /// 0: everything is forgotten.
-    follows: u32,
+    number: u32,
+    /// 1: of old objects, too, of which most stay where they are.
+    whole: u32,
 }
 
 /// Young objects were collected: those that live have moved.
 #[inline(always)]
 pub(crate) fn scavenged() {
-    collected(1);
-}
-
-/// All objects are about to be collected.
-#[inline(always)]
-pub(crate) fn compacts() {
     collected(0);
 }
 
+/// All objects were collected.
 #[inline(always)]
-fn collected(follows: u32) {
+pub(crate) fn compacted() {
+    collected(1);
+}
+
+#[inline(always)]
+fn collected(whole: u32) {
     let Some((_, tid)) = process() else {
         return;
     };
     let Some(thread) = thread(tid) else {
         return;
     };
-    thread.scavenges = thread.scavenges.wrapping_add(1);
+    thread.collections = thread.collections.wrapping_add(1);
     let mut collection = Collection {
         thread: thread.born,
-        scavenge: thread.scavenges,
-        follows,
+        number: thread.collections,
+        whole,
     };
     // SAFETY: the callback has the shape the helper wants, its context outlives the call.
     unsafe {
@@ -177,7 +172,8 @@ fn collected(follows: u32) {
 }
 
 /// One element. Where an object was that has moved, a pointer to its new place stands in the place of its map's, which
-/// has a tag. An object that has not moved is dead, unless it was old.
+/// has a tag. A young object that has not moved is dead when young objects were collected. A dead object's element does
+/// no harm: what comes to its place, new or moved, has an element of its own.
 #[inline(never)]
 unsafe extern "C" fn follow(
     _: *mut c_void,
@@ -187,21 +183,30 @@ unsafe extern "C" fn follow(
 ) -> u64 {
     // SAFETY: what the helper passes: an element, and the context.
     let (key, mut owner, collection) = unsafe { (*key, *owner, &*collection) };
-    if key.thread != collection.thread || owner.scavenge == collection.scavenge {
+    if key.thread != collection.thread || owner.collection == collection.number {
         return 0;
     }
     let word = caller::read::<u64>(key.what.wrapping_sub(1)).unwrap_or(0);
     let moved = word & 1 == 0 && word != 0;
-    if collection.follows != 0 && !moved && word != 0 && owner.moves >= OLD {
+    if !moved && word != 0 && owner.moves >= OLD {
+        return 0;
+    }
+    owner.collection = collection.number;
+    if collection.whole != 0 {
+        // What lives may stand among the old ones now, also where it was.
+        owner.moves = OLD;
+    } else {
+        owner.moves += 1;
+    }
+    if !moved && word != 0 && collection.whole != 0 {
+        let _gone = NODE_WAITS.insert(key, owner, u64::from(BPF_ANY));
         return 0;
     }
     let _gone = NODE_WAITS.remove(key);
-    if collection.follows == 0 || !moved {
+    if !moved {
         count(Counter::WaitsDropped);
         return 0;
     }
-    owner.moves += 1;
-    owner.scavenge = collection.scavenge;
     let key = NodeKey {
         what: word | 1,
         thread: key.thread,
