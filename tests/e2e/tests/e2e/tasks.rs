@@ -58,6 +58,26 @@ fn tokio_stripped() -> Result<()> {
     linked(TasksKind::TokioStripped)
 }
 
+#[test]
+fn node_agent() -> Result<()> {
+    linked(TasksKind::Agent)
+}
+
+#[test]
+fn node_fetch() -> Result<()> {
+    linked(TasksKind::Fetch)
+}
+
+#[test]
+fn node_pool() -> Result<()> {
+    linked(TasksKind::Pool)
+}
+
+#[test]
+fn node_worker() -> Result<()> {
+    linked(TasksKind::Worker)
+}
+
 fn linked(kind: TasksKind) -> Result<()> {
     let groups = match kind {
         TasksKind::VirtualThreads => &[Group::Tasks, Group::Java][..],

@@ -34,6 +34,14 @@ pub enum TasksKind {
     TokioAlone,
     /// As `Tokio`, without symbols.
     TokioStripped,
+    /// Node.js 22: an agent of its `http`, with fewer connections than requests.
+    Agent,
+    /// Node.js 24: `fetch`.
+    Fetch,
+    /// Node.js 22: a pool of undici, with fewer connections than requests.
+    Pool,
+    /// Node.js 24: as `Agent`, in a thread of its own.
+    Worker,
     /// The other one: answers after a while.
     Backend,
 }
@@ -87,6 +95,10 @@ impl Program for Tasks {
             TasksKind::Gevent => "gevent",
             TasksKind::VirtualThreads => "java",
             TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => "tokio",
+            TasksKind::Agent => "agent",
+            TasksKind::Fetch => "fetch",
+            TasksKind::Pool => "pool",
+            TasksKind::Worker => "worker",
             TasksKind::Backend => "backend",
         }
     }
@@ -104,6 +116,12 @@ impl Program for Tasks {
             TasksKind::Tokio => owned(&[&gate("gate"), "many"]),
             TasksKind::TokioAlone => owned(&[&gate("gate"), "one"]),
             TasksKind::TokioStripped => owned(&[&gate("gate-stripped"), "many"]),
+            TasksKind::Agent | TasksKind::Pool => {
+                owned(&["/srv/npm/node22/bin/node", &file("gate.js"), self.name()])
+            }
+            TasksKind::Fetch | TasksKind::Worker => {
+                owned(&["/srv/npm/node24/bin/node", &file("gate.js"), self.name()])
+            }
             _ => owned(&["/usr/bin/python3", &file("gate.py"), self.name()]),
         };
         let launch = Launch::new(Listen::loopback()?, arguments)
