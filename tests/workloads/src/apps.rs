@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = &[
     ("grpc/echo.go", include_str!("../apps/grpc/echo.go")),
     ("tasks/gate.py", include_str!("../apps/tasks/gate.py")),
     ("tasks/ask.py", include_str!("../apps/tasks/ask.py")),
+    ("tasks/gate.js", include_str!("../apps/tasks/gate.js")),
     ("tasks/Gate.java", include_str!("../apps/tasks/Gate.java")),
     ("rust/Cargo.toml", include_str!("../apps/rust/Cargo.toml")),
     ("rust/Cargo.lock", include_str!("../apps/rust/Cargo.lock")),
