@@ -11,7 +11,7 @@ use std::{
 };
 
 use weft_abi::{Hint, Wake};
-use weft_flow::{ConnectionSummary, Flow, ProcessEvent, record::Record};
+use weft_flow::{ConnectionSummary, Flow, ProcessEvent, record::Record, span::Process};
 
 use crate::{
     bpf::{self, Probes},
@@ -275,6 +275,7 @@ impl Pipeline {
         while let Ok(question) = self.questions.try_recv() {
             self.answer(question);
         }
+        self.judge.publish();
         self.look_again();
         let now_ns = monotonic_ns();
         let policy = self.judge.policy();
@@ -361,6 +362,11 @@ fn learn(event: ProcessEvent, processes: &mut Processes) -> Heard {
                 previous: Some(previous),
             }
         }
+        // Older than the agent, and silent: only its id is known to anybody.
+        ProcessEvent::Ended { tgid } => Heard::Ended(Process {
+            tgid,
+            generation: 0,
+        }),
         ProcessEvent::Exited(process) => {
             processes.exited(process);
             Heard::Ended(process)

@@ -7,7 +7,10 @@ use tokio::{
     time::{self, MissedTickBehavior},
 };
 
-use crate::config::{Config, Error, Selection};
+use crate::{
+    config::{Config, Error, Selection},
+    telemetry::Registry,
+};
 
 /// Reads all that has a say again; flags still win over variables, those over the file.
 pub(crate) struct Reload<'a> {
@@ -54,7 +57,16 @@ impl<'a> Reload<'a> {
     ///
     /// # Errors
     /// Signals cannot be had.
-    pub(crate) async fn follow(mut self, change: impl Fn(Selection)) -> io::Result<()> {
+    pub(crate) async fn follow(
+        mut self,
+        registry: &Registry,
+        change: impl Fn(Selection),
+    ) -> io::Result<()> {
+        let counter = |result| {
+            let help = "Times the configuration was read again; a refused one has changed nothing.";
+            registry.counter("weft_reloads_total", help, &[("result", result)])
+        };
+        let (taken, refused) = (counter("taken"), counter("refused"));
         let mut hangup = signal(SignalKind::hangup())?;
         let mut looks = time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,9 +94,13 @@ impl<'a> Reload<'a> {
                         );
                         self.last = rest;
                     }
+                    taken.add(1);
                     change(config.selection);
                 }
-                Err(error) => log::error!("the configuration stays as it was: {error}"),
+                Err(error) => {
+                    refused.add(1);
+                    log::error!("the configuration stays as it was: {error}");
+                }
             }
         }
     }

@@ -128,7 +128,7 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
     if config.sampler.name == SamplerName::TraceIdRatio {
         probes.sample_early(config.sampler.ratio)?;
     }
-    let mut judge = Judge::new(selector.clone());
+    let mut judge = Judge::new(selector.clone(), &registry);
     judge.begin(&mut probes)?;
     inject(config, &mut probes);
     judge.watch(&mut probes)?;
@@ -187,7 +187,7 @@ pub(crate) fn run(config: &Config, reload: Reload<'_>) -> Result<(), Error> {
     let waited = runtime.block_on(async {
         tokio::select! {
             over = until_over(config, &over) => over,
-            changes = reload.follow(|selection| {
+            changes = reload.follow(&registry, |selection| {
                 // The pipeline ends only with the agent.
                 let _ended = change.send(Change::Selection(selection));
             }) => changes,

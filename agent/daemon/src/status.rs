@@ -232,7 +232,7 @@ fn traffic(flow: &Flow) -> HashMap<u32, Traffic> {
         traffic
             .entry(summary.process.tgid)
             .or_default()
-            .add(&summary)
+            .add(&summary);
     });
     traffic
 }

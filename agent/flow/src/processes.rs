@@ -27,6 +27,10 @@ pub enum ProcessEvent {
         comm: String,
     },
     Exited(Process),
+    /// One has ended of which nothing was told.
+    Ended {
+        tgid: u32,
+    },
     /// TLS was recognised on one of its connections.
     SpeaksTls(Process),
     /// The first calls of a TLS session have shown what passes the sites of their library.
@@ -175,6 +179,8 @@ impl Processes {
                         entry.exited_ns = Some(time_ns);
                     }
                     self.exited.push_back((time_ns, process));
+                } else if !self.by_tgid.contains_key(&tgid) {
+                    self.tell(ProcessEvent::Ended { tgid }, counters);
                 }
             }
         }
@@ -355,6 +361,19 @@ mod tests {
                 ProcessEvent::Forked { process, parent },
             ]
         );
+    }
+
+    #[test]
+    fn the_end_of_a_process_that_was_not_seen_is_told() {
+        let counters = &mut Counters::default();
+        let mut processes = Processes::new(10);
+        processes.change(&change(5, ProcessChangeKind::Exit, 10), counters);
+        assert_eq!(events(&mut processes), [ProcessEvent::Ended { tgid: 5 }]);
+        let seen = processes.at(5, 11, counters);
+        processes.change(&change(5, ProcessChangeKind::Exit, 12), counters);
+        processes.change(&change(5, ProcessChangeKind::Exit, 12), counters);
+        let expected = [ProcessEvent::Seen(seen), ProcessEvent::Exited(seen)];
+        assert_eq!(events(&mut processes), expected);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) struct SelectionRule {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Who {
-    Processes(Conditions),
+    Processes(Box<Conditions>),
     /// Connections, by the port of either end, of processes that no rule of the other kind is for.
     Ports(Vec<u16>),
 }
@@ -121,7 +121,7 @@ impl TryFrom<WrittenRule> for SelectionRule {
         };
         let of_processes = conditions.globs().next().is_some();
         let who = match (of_processes, ports.is_empty()) {
-            (true, true) => Who::Processes(conditions),
+            (true, true) => Who::Processes(Box::new(conditions)),
             (false, false) => Who::Ports(ports),
             (false, true) => {
                 return Err("a rule names exe, args, cgroup, unit, container or ports".to_owned());
@@ -143,20 +143,23 @@ impl From<SelectionRule> for WrittenRule {
                 ports,
                 ..WrittenConditions::default()
             },
-            Who::Processes(Conditions {
-                exe,
-                args,
-                cgroup,
-                unit,
-                container,
-            }) => WrittenConditions {
-                exe,
-                args,
-                cgroup,
-                unit,
-                container,
-                ports: Vec::new(),
-            },
+            Who::Processes(conditions) => {
+                let Conditions {
+                    exe,
+                    args,
+                    cgroup,
+                    unit,
+                    container,
+                } = *conditions;
+                WrittenConditions {
+                    exe,
+                    args,
+                    cgroup,
+                    unit,
+                    container,
+                    ports: Vec::new(),
+                }
+            }
         };
         match action {
             Action::Include => Self {

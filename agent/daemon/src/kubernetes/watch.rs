@@ -44,8 +44,8 @@ struct Kind {
     lists: Counter,
     events: Counter,
     errors: Counter,
-    /// A failure has been told of, and nothing better since.
-    told: bool,
+    /// Of the last failure, if nothing better has come since.
+    failed: Option<Instant>,
 }
 
 /// Changes that come together are told together.
@@ -53,6 +53,10 @@ const GATHER: Duration = Duration::from_millis(30);
 /// Waits between attempts, each twice the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Longer than the longest wait with an attempt to connect after it.
+const SILENCE: Duration = Duration::from_secs(25);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Doubling waits; a share is taken off so that agents do not come all at once.
 struct Patience(Duration);
@@ -80,6 +84,7 @@ impl Watches {
         let mut namespaces = patient(watcher(namespaces, all()));
         let mut policies = patient(watcher(policies, all()));
         let mut due: Option<Instant> = None;
+        let mut looks = time::interval(LOOK);
         loop {
             let gathered = async {
                 match due {
@@ -96,6 +101,10 @@ impl Watches {
                 Some(event) = pods.next() => self.pod(event),
                 Some(event) = namespaces.next() => self.namespace(event),
                 Some(event) = policies.next() => self.policy(event),
+                _ = looks.tick() => {
+                    self.figures.look_at_silence();
+                    false
+                }
                 else => return,
             };
             if changed {
@@ -212,7 +221,7 @@ impl Kind {
                 "weft_kubernetes_errors_total",
                 "Lists and watches that failed and were begun again.",
             ),
-            told: false,
+            failed: None,
         }
     }
 
@@ -229,10 +238,9 @@ impl Kind {
             Err(error) => {
                 self.errors.add(1);
                 self.up.set(0);
-                if self.told {
+                if self.failed.replace(Instant::now()).is_some() {
                     log::debug!("watch of {}: {error}", self.name);
                 } else {
-                    self.told = true;
                     log::warn!("watch of {}: {error}: what is known stays", self.name);
                 }
             }
@@ -240,9 +248,17 @@ impl Kind {
         event.ok()
     }
 
+    /// A watch that is taken up again says nothing until something changes: another failure would have come
+    /// by now.
+    fn look_at_silence(&mut self) {
+        if self.failed.is_some_and(|at| at.elapsed() > SILENCE) {
+            self.is_up();
+        }
+    }
+
     fn is_up(&mut self) {
         self.up.set(1);
-        if std::mem::take(&mut self.told) {
+        if self.failed.take().is_some() {
             log::info!("watch of {}: the API server answers again", self.name);
         }
     }
@@ -251,6 +267,18 @@ impl Kind {
 // === impl Figures ===
 
 impl Figures {
+    fn look_at_silence(&mut self) {
+        let Self {
+            pods,
+            namespaces,
+            policies,
+            known: _,
+        } = self;
+        for kind in [pods, namespaces, policies] {
+            kind.look_at_silence();
+        }
+    }
+
     pub(super) fn register(registry: &Registry) -> Self {
         Self {
             pods: Kind::register(registry, "pods"),

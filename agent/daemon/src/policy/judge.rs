@@ -19,6 +19,7 @@ use crate::{
     config::Action,
     discover::{self, ProcessFacts},
     kubernetes::Terms,
+    telemetry::{Gauge, Registry},
     tls::{News, Watch},
 };
 
@@ -28,6 +29,7 @@ pub(crate) struct Judge {
     live: HashMap<u32, Live>,
     /// As the kernel programs were told.
     general: bpf::Selection,
+    figure: Gauge,
 }
 
 struct Live {
@@ -68,11 +70,16 @@ const CAPACITY: usize = 65_536;
 // === impl Judge ===
 
 impl Judge {
-    pub(crate) fn new(selector: Selector) -> Self {
+    pub(crate) fn new(selector: Selector, registry: &Registry) -> Self {
         Self {
             selector,
             live: HashMap::new(),
             general: bpf::Selection::default(),
+            figure: registry.gauge(
+                "weft_traced_processes",
+                "Processes some socket of which may be looked at.",
+                &[],
+            ),
         }
     }
 
@@ -129,6 +136,10 @@ impl Judge {
     pub(crate) fn counts(&self) -> (usize, usize) {
         let traced = self.live.values().filter(|live| live.traced);
         (self.live.len(), traced.count())
+    }
+
+    pub(crate) fn publish(&self) {
+        self.figure.set(self.counts().1 as u64);
     }
 
     /// As far as is known.

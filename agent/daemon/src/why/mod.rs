@@ -60,28 +60,24 @@ pub(crate) fn why(target: &str, json: bool, config: &Config) -> Result<String, E
             let question = format!("find {target}");
             let Found { pids, pod } = asked(&question, config).map_err(Error::Agent)?;
             match pod {
+                Some(pod) if json => return Ok(format!("{}\n", json!({ "not_seen": pod }))),
                 Some(pod) => return Ok(format!("{pod}\n")),
                 None if pids.is_empty() => return Err(Error::Nobody(target.to_owned())),
                 None => pids,
             }
         }
     };
-    let reports: Result<Vec<String>, Error> = pids
-        .iter()
-        .map(|pid| {
-            let report = report(*pid, config)?;
-            Ok(if json {
-                report.to_json()
-            } else {
-                report.to_text()
-            })
-        })
-        .collect();
-    // Of several, some may have ended meanwhile.
-    match reports {
-        Ok(reports) => Ok(reports.join(if json { "" } else { "\n" })),
-        Err(error) => Err(error),
+    let mut reports = Vec::new();
+    for pid in &pids {
+        match report(*pid, config) {
+            Ok(report) if json => reports.push(report.to_json()),
+            Ok(report) => reports.push(report.to_text()),
+            // Of several, some may have ended meanwhile.
+            Err(_ended) if pids.len() > 1 => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(reports.join(if json { "" } else { "\n" }))
 }
 
 /// `weft status`.
