@@ -18,9 +18,7 @@ use crate::incoming::mirrored;
 use crate::processes::ProcessEvent;
 use crate::reading::Pieces;
 use crate::recognise::{Recognised, recognise};
-use crate::record::{
-    Close, Data, Ends, Injected, Open, Origin, Record, RecordError, Sends, Token,
-};
+use crate::record::{Close, Data, Ends, Injected, Open, Origin, Record, RecordError, Sends, Token};
 use crate::remote::{PeerEvent, PeerId};
 use crate::sample::Sampler;
 use crate::span::{Kind, Outcome, Span};
@@ -219,7 +217,12 @@ impl Flow {
 
     /// What was read on a connection goes on with something of a request.
     fn resumed(&mut self, resumed: &Sends) {
-        let Sends { origin, writer, work, .. } = resumed;
+        let Sends {
+            origin,
+            writer,
+            work,
+            ..
+        } = resumed;
         let Some(connection) = self.connections.get(writer) else {
             return;
         };

@@ -107,7 +107,11 @@ const EXTENSION: u64 = 0x1f;
 
 pub(crate) fn wants(name: &[u8]) -> bool {
     let exact = [CLOSE, SCAVENGE, COMPACT, SEND];
-    let exact = exact.iter().chain(&COMPLETED).chain(&MINOR).chain(&WRAP_SCOPES);
+    let exact = exact
+        .iter()
+        .chain(&COMPLETED)
+        .chain(&MINOR)
+        .chain(&WRAP_SCOPES);
     let begins = [SCOPES[0], SCOPES[1], PUSH, SUBMIT];
     let mut begins = begins.iter();
     (name.starts_with(b"_ZN") || name.starts_with(b"Builtins_"))
@@ -143,12 +147,18 @@ fn node(
         .ok_or("the code of InternalCallbackScope has an unknown shape")?;
     let ids = ids(instructions(image, push.address, MAX_BYTES))
         .ok_or("the code of AsyncHooks::push_async_context has an unknown shape")?;
-    let wrap = WRAP_SCOPES.iter().find_map(|name| symbols.named(name).next());
+    let wrap = WRAP_SCOPES
+        .iter()
+        .find_map(|name| symbols.named(name).next());
     let wrap = wrap.ok_or("InternalCallbackScope is not found")?;
     let wrap_ids = pair(instructions(image, wrap.address, MAX_BYTES), Name::RSI)
         .ok_or("the code of InternalCallbackScope has an unknown shape")?;
     let builtins = Builtins::read(image, symbols)?;
-    let builtin = |name| builtins.named(name).ok_or("not all of V8's builtins are found");
+    let builtin = |name| {
+        builtins
+            .named(name)
+            .ok_or("not all of V8's builtins are found")
+    };
     let code = |of: &Builtin| instructions(image, of.address, of.bytes);
     let fulfils = builtin("PromiseFulfillReactionJob")?;
     let undefined = undefined(code(&fulfils))
@@ -167,7 +177,10 @@ fn node(
         at(&fulfils, &job)?,
         at(&builtin("PromiseRejectReactionJob")?, &job)?,
     ];
-    let asked = vec![at(&builtin("PerformPromiseThen")?, &[Register::Rbx, Register::Rdx])?];
+    let asked = vec![at(
+        &builtin("PerformPromiseThen")?,
+        &[Register::Rbx, Register::Rdx],
+    )?];
     let then = returns(image, code(&builtin("PromisePrototypeThen")?))
         .ok_or("PromisePrototypeThen does not return")?;
     let all = |names: &[&str], registers: &[Register]| -> Vec<Site> {
@@ -178,16 +191,29 @@ fn node(
         let site = |(address, bytes)| entry(image, address, Limits::from_size(bytes), registers);
         addresses.into_iter().filter_map(site).collect()
     };
-    let whole = |sites: Vec<Site>, why| if sites.is_empty() { Err(why) } else { Ok(sites) };
+    let whole = |sites: Vec<Site>, why| {
+        if sites.is_empty() {
+            Err(why)
+        } else {
+            Ok(sites)
+        }
+    };
     let mut enters = Vec::new();
     for begin in SCOPES {
         let variant = name.contains(VARIANT);
         let ids = if variant { Register::R8 } else { Register::Rcx };
-        let registers = [Register::Rdi, Register::Rsi, Register::Rdx, Register::Rcx, ids];
+        let registers = [
+            Register::Rdi,
+            Register::Rsi,
+            Register::Rdx,
+            Register::Rcx,
+            ids,
+        ];
         let found = symbols.iter().filter(|it| is_function(it.name, begin));
-        enters.extend(found.filter_map(|it| {
-            entry(image, it.address, Limits::from_size(it.bytes), &registers)
-        }));
+        enters
+            .extend(found.filter_map(|it| {
+                entry(image, it.address, Limits::from_size(it.bytes), &registers)
+            }));
     }
     enters.sort_unstable_by_key(|it| it.offset);
     enters.dedup();
@@ -200,7 +226,8 @@ fn node(
         .filter_map(|it| first(image, it.address))
         .collect();
     let (submits, sends, problems) = if submits.is_empty() || sends.is_empty() {
-        let why = "calls over HTTP/2 are not told apart: the functions that send them are not found";
+        let why =
+            "calls over HTTP/2 are not told apart: the functions that send them are not found";
         (Vec::new(), Vec::new(), vec![Problem(why.to_owned())])
     } else {
         (submits, sends, Vec::new())
@@ -213,7 +240,9 @@ fn node(
     let named = |name: &&str| symbols.named(name).next();
     let collect = [COMPACT].iter().chain(&MINOR).filter_map(named);
     let compacted: Vec<Site> = collect.filter_map(|it| first(image, it.address)).collect();
-    let offset = image.offset(scope).ok_or("InternalCallbackScope has no code")?;
+    let offset = image
+        .offset(scope)
+        .ok_or("InternalCallbackScope has no code")?;
     Ok(Node {
         ids: hooks.checked_add(ids).ok_or("offsets are too large")?,
         function_context,
@@ -227,8 +256,14 @@ fn node(
             all(&WRAP_SCOPES, &[Register::Rdi, Register::Rsi]),
             "InternalCallbackScope is not found",
         )?,
-        leaves: whole(all(&[CLOSE], &[]), "InternalCallbackScope::Close is not found")?,
-        drained: whole(all(&COMPLETED, &[]), "MicrotaskQueue::OnCompleted is not found")?,
+        leaves: whole(
+            all(&[CLOSE], &[]),
+            "InternalCallbackScope::Close is not found",
+        )?,
+        drained: whole(
+            all(&COMPLETED, &[]),
+            "MicrotaskQueue::OnCompleted is not found",
+        )?,
         asked,
         then,
         reacts,
@@ -241,10 +276,7 @@ fn node(
 }
 
 /// Offset of `async_hooks` in `Environment`.
-fn hooks(
-    code: impl Iterator<Item = Instruction>,
-    is_push: impl Fn(u64) -> bool,
-) -> Option<u32> {
+fn hooks(code: impl Iterator<Item = Instruction>, is_push: impl Fn(u64) -> bool) -> Option<u32> {
     let mut argument = None;
     for it in code {
         match it.code() {
@@ -280,7 +312,11 @@ fn ids(code: impl Iterator<Item = Instruction>) -> Option<u32> {
         let displacement = it.memory_displacement64();
         let reads_double = matches!(
             it.mnemonic(),
-            Mnemonic::Movsd | Mnemonic::Movq | Mnemonic::Movhpd | Mnemonic::Movups | Mnemonic::Movupd
+            Mnemonic::Movsd
+                | Mnemonic::Movq
+                | Mnemonic::Movhpd
+                | Mnemonic::Movups
+                | Mnemonic::Movupd
         );
         if reads_double && is_field {
             let whole = matches!(it.mnemonic(), Mnemonic::Movups | Mnemonic::Movupd);

@@ -11,7 +11,8 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Connection, Control, Counter, Destination, GoKey, HandOff, Head, Hint, InjectControl,
-    Injection, NodeKey, NodeOwner, NodeThread, Runtime, Session, SessionKey, Task, TaskKey, TlsCall, Work,
+    Injection, NodeKey, NodeOwner, NodeThread, Runtime, Session, SessionKey, Task, TaskKey,
+    TlsCall, Work,
 };
 
 use crate::{

@@ -313,10 +313,10 @@ fn size_of_a_large_cluster() {
     let traced = copies
         .iter()
         .flat_map(|it| it.pods().map(|pod| it.judge_pod(pod)))
-        .filter(|(action, _)| *action == Include);
+        .filter(|(action, _)| *action == Include)
+        .count();
     println!(
-        "{} decisions, {:?} each",
-        copies.len() * 500,
-        begun.elapsed() / traced.count().max(1) as u32
+        "50,000 decisions, {traced} of them to trace: {:?}",
+        begun.elapsed()
     );
 }

@@ -18,8 +18,8 @@ use crate::span::{Hello, Outcome, Process};
 use crate::spans::{NodeKey, Reason};
 use crate::state::State;
 
-pub(crate) use listener::{Found, GoesOver, Listener};
 use answering::Answering;
+pub(crate) use listener::{Found, GoesOver, Listener};
 use streams::Streams;
 
 #[derive(Default)]

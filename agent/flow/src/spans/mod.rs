@@ -234,7 +234,9 @@ impl Spans {
                         }
                     }
                     Some(Cause::Request(server, link)) => self.attach(key, server, link, around),
-                    Some(Cause::Answered | Cause::Resumes(_)) => self.nodes[key].progress = Progress::AwaitsAnswer,
+                    Some(Cause::Answered | Cause::Resumes(_)) => {
+                        self.nodes[key].progress = Progress::AwaitsAnswer
+                    }
                     None => self.settle_alone(key, around),
                 }
                 if let Some(server) = other_end {
