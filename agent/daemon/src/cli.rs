@@ -128,7 +128,7 @@ const USUAL: &str = "/etc/weft/weft.yaml";
 #[derive(Args, Debug)]
 pub(crate) struct Source {
     /// YAML file; every key is explained in deploy/weft.yaml.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "WEFT_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -141,7 +141,8 @@ Environment:
   _CLIENT_CERTIFICATE, _CLIENT_KEY, _TIMEOUT, _COMPRESSION (none, gzip); each also as
   OTEL_EXPORTER_OTLP_TRACES_...; OTEL_EXPORTER_OTLP_METRICS_ENDPOINT; OTEL_BSP_SCHEDULE_DELAY,
   _EXPORT_TIMEOUT, _MAX_QUEUE_SIZE, _MAX_EXPORT_BATCH_SIZE; OTEL_SERVICE_NAME;
-  OTEL_RESOURCE_ATTRIBUTES; OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG; NO_COLOR; WEFT_LOG
+  OTEL_RESOURCE_ATTRIBUTES; OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG; NO_COLOR; WEFT_LOG;
+  WEFT_CONFIG
 
 Exit codes:
   0  ended as it should

@@ -59,17 +59,24 @@ pub(crate) fn capabilities(options: Options) -> (Vec<Capability>, Option<Probes>
     list.push(on("socket calls", probes.door().to_string()));
     let tls = "plaintext of TLS";
     if let Some(mut user) = probes.take_user() {
-        list.push(on(
-            tls,
-            format!(
-                "uprobes at the borders of the TLS libraries that processes have mapped, by {}",
-                user.way()
-            ),
-        ));
-        list.push(match SiteCosts::measure(&mut user) {
-            Ok(costs) => on("cost of such a probe", costs.to_string()),
-            Err(error) => off("cost of such a probe", error.to_string(), "none is known"),
-        });
+        // The one way to know: to put probes into weft's own file.
+        match SiteCosts::measure(&mut user) {
+            Ok(costs) => {
+                list.push(on(
+                    tls,
+                    format!(
+                        "uprobes at the borders of the TLS libraries that processes have mapped, by {}",
+                        user.way()
+                    ),
+                ));
+                list.push(on("cost of such a probe", costs.to_string()));
+            }
+            Err(error) => list.push(off(
+                tls,
+                format!("no probe can be put into a program: {error}"),
+                "use Linux 6.6 or later; before it many kernels want CAP_SYS_ADMIN for this",
+            )),
+        }
     } else {
         let said = probes.limits().iter();
         let reason = said.filter_map(|limit| limit.strip_prefix(tls)?.strip_prefix(": "));

@@ -1,7 +1,8 @@
 //! Links of a perf event each: what kernels before 6.6 have.
 //!
 //! aya 0.14 attaches a program only while it holds the program as its own, and to be handed one it asks the kernel by the program's
-//! number, which takes CAP_SYS_ADMIN. Attaching what this process has loaded takes CAP_PERFMON and CAP_BPF.
+//! number, which takes CAP_SYS_ADMIN. Attaching what this process has loaded takes CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN again on
+//! kernels that want it for such events (6.16, and stable versions of that time).
 
 use std::{
     ffi::CStr,
