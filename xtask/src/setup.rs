@@ -8,6 +8,7 @@ use weft_workloads::{Group, Workloads};
 use crate::cargo::cargo;
 use crate::host;
 use crate::process::Run as _;
+use crate::stage;
 use crate::step::step;
 use crate::toolchain::Toolchain;
 
@@ -21,6 +22,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         cargo("fetch").arg("--locked").run_quietly()
     })?;
     workloads()?;
+    stage::k8s(&["setup".into()])?;
     eprintln!(
         "==> all is there: {}",
         weft_workloads::cache_dir().display()

@@ -48,7 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "metrics" (dict "listen" (printf "0.0.0.0:%d" (int .Values.metrics.port)))
 -}}
 {{- if .Values.clusterName -}}
-{{- $_ := set $own "resource" (dict "attributes" (dict "k8s.cluster.name" .Values.clusterName)) -}}
+{{- $_ := set $own "kubernetes" (dict "cluster" .Values.clusterName) -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite $own (deepCopy .Values.config)) -}}
 {{- end -}}

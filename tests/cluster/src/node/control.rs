@@ -84,7 +84,7 @@ impl Node {
                 "--client-ca-file=/etc/kubernetes/ca.crt",
                 "--tls-cert-file=/etc/kubernetes/apiserver.crt",
                 "--tls-private-key-file=/etc/kubernetes/apiserver.key",
-                "--service-account-issuer=https://kubernetes.default.svc",
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
                 "--service-account-key-file=/etc/kubernetes/sa.pub",
                 "--service-account-signing-key-file=/etc/kubernetes/sa.key",
                 "--kubelet-client-certificate=/etc/kubernetes/apiserver-kubelet.crt",

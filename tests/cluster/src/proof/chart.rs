@@ -12,10 +12,7 @@ const VARIANTS: &[(&[&str], &[&str])] = &[
     (&[], &["kind: DaemonSet", "privileged: false"]),
     (
         &["otlp.endpoint=http://$(HOST_IP):4317", "clusterName=east"],
-        &[
-            "value: \"http://$(HOST_IP):4317\"",
-            "k8s.cluster.name: east",
-        ],
+        &["value: \"http://$(HOST_IP):4317\"", "cluster: east"],
     ),
     (
         &[

@@ -83,6 +83,7 @@ const STEPS: &[Step] = &[
     needs_policy("policy: nothing before the label", policy::nothing_before),
     needs_policy("policy: opt-in under load", policy::opt_in),
     needs_policy("metadata: names of what sent the spans", policy::metadata),
+    needs_policy("agent: weft status and why", policy::status),
     needs_policy("policy: a pod's annotation wins", policy::annotation),
     needs_policy("policy: opt-out under load", policy::opt_out),
     needs_policy("policy: trace policies are validated", policy::validation),

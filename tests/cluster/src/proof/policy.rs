@@ -118,6 +118,38 @@ pub(super) fn metadata(proof: &mut Proof<'_>) -> Result<String> {
     ))
 }
 
+/// As an administrator asks, by `kubectl exec`.
+pub(super) fn status(proof: &mut Proof<'_>) -> Result<String> {
+    let pods: Vec<String> = SERVICES
+        .iter()
+        .map(|service| {
+            Ok(format!(
+                "{}/{}",
+                service.namespace,
+                service.pod(proof.node)?
+            ))
+        })
+        .collect::<Result<_>>()?;
+    let status = agent::exec(proof.node, &["status", "--json"])?;
+    let status: serde_json::Value = serde_json::from_str(&status)?;
+    ensure!(
+        status["kubernetes"]["node"] == crate::node::NAME
+            && status["kubernetes"]["traced_pods"] == pods.len(),
+        "{status}"
+    );
+    for pod in &pods {
+        let traced = status["traced"].as_array().into_iter().flatten();
+        let mut of_pod = traced.filter(|traced| traced["pod"] == **pod);
+        ensure!(
+            of_pod.any(|traced| traced["spans"].as_u64() > Some(0) && traced["rule"].is_string()),
+            "{pod} has no spans in {status}"
+        );
+        let why = agent::exec(proof.node, &["why", pod])?;
+        ensure!(why.contains("weft.dev/trace"), "no rule in\n{why}");
+    }
+    Ok(format!("{} pods", pods.len()))
+}
+
 pub(super) fn annotation(proof: &mut Proof<'_>) -> Result<String> {
     let pod = ORDERS.pod(proof.node)?;
     let annotate = |value: &str| {
