@@ -28,7 +28,7 @@ use rustls::{
         UnixTime, pem, pem::PemObject as _,
     },
     server::{
-        AlwaysResolvesServerRawPublicKeys, WebPkiClientVerifier,
+        AlwaysResolvesServerRawPublicKeys, VerifierBuilderError, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     sign::CertifiedKey,
@@ -51,7 +51,13 @@ pub(crate) enum Error {
     #[error("peers.authority: {}: no certificate in it", path.display())]
     NoAuthority { path: PathBuf },
     #[error("peers: {0}")]
-    Tls(String),
+    Tls(#[from] rustls::Error),
+    #[error("peers.authority: {0}")]
+    Verifier(#[from] VerifierBuilderError),
+    #[error("peers.secret_file: no key can be derived from the secret")]
+    Derivation,
+    #[error("peers: neither a secret nor certificates")]
+    Nothing,
 }
 
 /// Both sides of TLS; the server's demands a client that proves itself.
@@ -86,7 +92,7 @@ impl Identity {
                 authority: Some(authority),
                 ..
             } => Self::of_files(certificate, key, authority),
-            _ => Err(Error::Tls("neither a secret nor certificates".to_owned())),
+            _ => Err(Error::Nothing),
         }
     }
 
@@ -112,16 +118,14 @@ impl Identity {
             provider: Arc::new(provider::default_provider()),
         });
         let client = ClientConfig::builder_with_provider(Arc::clone(&only.provider))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(tls)?
+            .with_protocol_versions(&[&TLS13])?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&only) as Arc<dyn ServerCertVerifier>)
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
                 Arc::clone(&key),
             )));
         let server = ServerConfig::builder_with_provider(Arc::clone(&only.provider))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(tls)?
+            .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(only)
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key)));
         Ok(Self::new(client, server))
@@ -144,23 +148,17 @@ impl Identity {
         })?;
         let of_servers =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
-                .build()
-                .map_err(|error| Error::Tls(error.to_string()))?;
-        let of_clients = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-            .build()
-            .map_err(|error| Error::Tls(error.to_string()))?;
+                .build()?;
+        let of_clients =
+            WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
         let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(tls)?
+            .with_protocol_versions(&[&TLS13])?
             .with_webpki_verifier(of_servers)
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(tls)?;
+            .with_client_auth_cert(chain.clone(), key.clone_key())?;
         let server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .map_err(tls)?
+            .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(of_clients)
-            .with_single_cert(chain, key)
-            .map_err(tls)?;
+            .with_single_cert(chain, key)?;
         Ok(Self::new(client, server))
     }
 
@@ -178,17 +176,16 @@ impl Identity {
 
 /// HKDF-SHA-256 (RFC 5869) of the secret is the private key.
 fn signing_key(secret: &[u8]) -> Result<Arc<CertifiedKey>, Error> {
-    let unusable = |_| Error::Tls("no key can be derived from the secret".to_owned());
     let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, b"weft peers 1").extract(secret);
     let mut seed = [0; 32];
     extracted
         .expand(&[b"ed25519 identity"], hkdf::HKDF_SHA256)
         .and_then(|key| key.fill(&mut seed))
-        .map_err(unusable)?;
-    let public = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|error| tls_text(&error))?;
+        .map_err(|_| Error::Derivation)?;
+    let public = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| Error::Derivation)?;
     let spki = [&SPKI[..], public.public_key().as_ref()].concat();
     let pkcs8 = PrivatePkcs8KeyDer::from([&PKCS8[..], &seed].concat());
-    let key = provider::sign::any_eddsa_type(&pkcs8).map_err(tls)?;
+    let key = provider::sign::any_eddsa_type(&pkcs8)?;
     Ok(Arc::new(CertifiedKey::new(
         vec![CertificateDer::from(spki)],
         key,
@@ -202,14 +199,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
             path: path.to_owned(),
             source,
         })
-}
-
-fn tls(error: rustls::Error) -> Error {
-    tls_text(&error)
-}
-
-fn tls_text(error: &impl ToString) -> Error {
-    Error::Tls(error.to_string())
 }
 
 /// Accepts one public key, whoever shows it: that the secret is known is proved by the signature.
