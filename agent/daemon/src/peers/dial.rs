@@ -48,7 +48,7 @@ pub(super) async fn all(peers: &Peers, identity: &Identity, roster: &Arc<Roster>
         places.spawn(async move { follow(&place, &resolve, &target).await });
     }
     while places.join_next().await.is_some() {}
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Keeps a connection to every address that the name stands for.

@@ -35,7 +35,7 @@ use weft_proto::peering::Message;
 
 use crate::{
     bpf::{Capability, State},
-    config::{Peers, Text as _},
+    config::{Peers, Text},
     telemetry::{Counter, Registry},
 };
 
@@ -95,7 +95,7 @@ pub(crate) fn capability(peers: &Peers) -> Capability {
         }
     } else {
         let listen = peers.listen.map(|address| format!("listens at {address}"));
-        let connect = peers.connect.iter().map(|place| place.write());
+        let connect = peers.connect.iter().map(Text::write);
         let connect = connect.map(|place| format!("connects to {place}"));
         State::On(
             listen
