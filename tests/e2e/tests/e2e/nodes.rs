@@ -11,17 +11,20 @@ use weft_e2e::{Scene, Spans, on_scene};
 use weft_workloads::programs::{self, Go, Grpc, GrpcKind, Nginx, Security};
 use weft_workloads::{Group, Listen, Running};
 
-/// Waits for a line; then so many threads make so many requests each, on a connection of their own.
+/// Waits for a line; then so many threads make so many requests each (0: until the next line), on a connection of their own.
 const CLIENT: &str = r#"
-import http.client, ssl, sys, threading, time
+import http.client, itertools, ssl, sys, threading, time
 base, threads, rounds, pause, tag, more, *source = sys.argv[1:]
 source = (source[0], 0) if source else None
 scheme, place = base.split("://")
 failed = []
+stop = []
 def work(number):
     context = ssl._create_unverified_context()
     made = http.client.HTTPSConnection(place, timeout=30, source_address=source, context=context) if scheme == "https" else http.client.HTTPConnection(place, timeout=30, source_address=source)
-    for turn in range(int(rounds)):
+    for turn in itertools.count():
+        if turn == int(rounds) if int(rounds) else stop:
+            break
         made.request("GET", f"/hop/{tag}-{number}-{turn}{more}")
         answer = made.getresponse()
         body = answer.read()
@@ -31,6 +34,9 @@ def work(number):
 sys.stdin.readline()
 all = [threading.Thread(target=work, args=(number,)) for number in range(int(threads))]
 for one in all: one.start()
+if not int(rounds):
+    sys.stdin.readline()
+    stop.append(True)
 for one in all: one.join()
 sys.exit(repr(failed[0]) if failed else None)
 "#;
@@ -230,10 +236,9 @@ fn calls_in_streams() -> Result<()> {
 fn an_agent_that_comes_back() -> Result<()> {
     on_scene(&[Group::Go, Group::Python, Group::Load], |scene| {
         const THREADS: usize = 8;
-        const ROUNDS: usize = 100;
         let nodes = Nodes::make(scene, "10.92.0")?;
         let server = go(scene, &nodes, Node::B, 8081)?;
-        let command = client(scene, &server.url(), THREADS, ROUNDS, 0.1, "");
+        let command = client(scene, &server.url(), THREADS, 0, 0.1, "");
         let mut client = Client::start(&nodes, Node::A, &command)?;
         let a = nodes.agent(Node::A, &[client.pid()])?;
         let b = nodes.agent(Node::B, &[server.pid()])?;
@@ -246,6 +251,7 @@ fn an_agent_that_comes_back() -> Result<()> {
         let b = nodes.agent(Node::B, &[server.pid()])?;
         nodes.connected()?;
         let again_ns = now_ns()?;
+        std::thread::sleep(Duration::from_secs(3));
         let pid = client.pid();
         client.finish()?;
         let spans = ended(scene, &nodes, a, b)?;
