@@ -105,9 +105,10 @@ fn where_messages_are_sent() {
     const PART: &str = "498b8610010000 0f1f440000 4889c1 4883c902 f0490fb18e10010000 75ee 4885c0 752a
         498b8600010000 498bbe08010000 49c7860001000000000000 31c9 49878e10010000 4885c0 7403 ff5008 c3";
     let check = |code: &str, named: bool, expected: Option<(u64, Register, u32)>| {
-        let named: &[_] = if named { &[AT..AT + 64] } else { &[] };
+        let whole = AT..AT + 0x100;
+        let named = Vec::from_iter(named.then_some(whole));
         let found = on(code, &[], |image, pointers| {
-            sites::sends(image, pointers, named)
+            sites::sends(image, pointers, &named)
         });
         let found = found.ok().map(|sends| {
             let place = |it: &super::Sends| (it.site.offset - CODE_OFFSET, it.waker, it.offset);
