@@ -111,8 +111,12 @@ fn early(scene: &Scene, kind: TasksKind) -> Result<()> {
         ways_of_all.map(|way| ways[way]).sum()
     };
     let untold = links.get("none").copied().unwrap_or(0);
+    let untellable = sum(all) - sum(linked);
+    let missed = untold.saturating_sub(untellable);
     ensure!(
-        told(&links) == sum(linked) && untold == sum(all) - sum(linked),
+        told(&links) + untold == sum(all)
+            && untold >= untellable
+            && missed <= may_miss(kind, sum(all)),
         "{} calls, linked by {links:?}",
         sum(all)
     );
@@ -137,11 +141,22 @@ fn late(scene: &Scene, kind: TasksKind) -> Result<()> {
     let untold = links.get("none").copied().unwrap_or(0);
     // A task that was made with its connection is not known.
     let of_connections = matches!(kind, TasksKind::Aiohttp | TasksKind::Hypercorn);
+    let known = kind == TasksKind::VirtualThreads
+        || untold <= may_miss(kind, told(&links).saturating_add(untold));
     ensure!(
-        of_connections || (told(&links) > 0 && (untold == 0 || kind == TasksKind::VirtualThreads)),
+        of_connections || (told(&links) > 0 && known),
         "linked by {links:?}"
     );
     Ok(())
+}
+
+/// Of so many calls. A message that a connection's task gets while it looks for one may as well be one that it
+/// gets to later: for whom the next request is sent is not known then.
+fn may_miss(kind: TasksKind, calls: usize) -> usize {
+    match kind {
+        TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => calls / 100,
+        _ => 0,
+    }
 }
 
 /// What is linked by tasks. uvloop may send later what a task has given to it.
