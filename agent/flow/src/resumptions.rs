@@ -165,3 +165,105 @@ impl Trust {
         Some(sender)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::Resumptions;
+    use crate::counters::Counters;
+    use crate::span::Process;
+    use crate::spans::NodeKey;
+
+    const PROCESS: Process = Process {
+        tgid: 7,
+        generation: 0,
+    };
+
+    struct World {
+        keys: SlotMap<NodeKey, ()>,
+        resumptions: Resumptions,
+        counters: Counters,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                keys: SlotMap::with_key(),
+                resumptions: Resumptions::default(),
+                counters: Counters::default(),
+            }
+        }
+
+        fn node(&mut self) -> NodeKey {
+            self.keys.insert(())
+        }
+
+        /// A call that seems to be sent for `sender`, whose response goes on with something of these requests, all
+        /// older: whom it is linked to.
+        fn call(&mut self, sender: Option<NodeKey>, resumed: &[NodeKey]) -> Option<NodeKey> {
+            let call = self.node();
+            self.resumptions.sent(call, PROCESS, 10, sender);
+            for request in resumed {
+                self.resumptions.resumed(&[call], Some((*request, 5)));
+            }
+            self.resumptions.end(call, 20);
+            let judged = self.resumptions.judged(u64::MAX, &mut self.counters);
+            assert_eq!(judged.len(), 1);
+            assert_eq!(judged[0].0, call);
+            judged[0].1
+        }
+    }
+
+    #[test]
+    fn nobody_else_may_go_on() {
+        let mut world = World::new();
+        let (one, other) = (world.node(), world.node());
+        assert_eq!(world.call(Some(one), &[one]), Some(one));
+        assert_eq!(world.call(Some(one), &[]), Some(one));
+        assert_eq!(world.call(Some(one), &[one, other]), None);
+        assert_eq!(world.call(Some(one), &[other]), None);
+        assert_eq!(world.counters.calls_contradicted, 2);
+    }
+
+    #[test]
+    fn what_goes_on_is_believed_alone_when_it_was_right() {
+        let mut world = World::new();
+        let (one, other) = (world.node(), world.node());
+        assert_eq!(world.call(None, &[one]), None);
+        for _ in 0..3 {
+            assert_eq!(world.call(Some(other), &[other]), Some(other));
+        }
+        assert_eq!(world.call(None, &[one]), Some(one));
+        assert_eq!(world.call(None, &[one, other]), None);
+        assert_eq!(world.call(None, &[]), None);
+        // A slot that is handed on is all that goes on: who got it says nothing.
+        assert_eq!(world.call(Some(one), &[other]), None);
+        assert_eq!(world.call(None, &[one]), None);
+        assert_eq!(world.counters.calls_resumed, 1);
+    }
+
+    #[test]
+    fn calls_that_are_answered_together() {
+        let mut world = World::new();
+        let (one, other, third) = (world.node(), world.node(), world.node());
+        let calls = [world.node(), world.node()];
+        world.resumptions.sent(calls[0], PROCESS, 10, Some(one));
+        world.resumptions.sent(calls[1], PROCESS, 10, Some(other));
+        world.resumptions.resumed(&calls, Some((one, 5)));
+        world.resumptions.resumed(&calls, Some((other, 5)));
+        for call in calls {
+            world.resumptions.end(call, 20);
+        }
+        let judged = world.resumptions.judged(u64::MAX, &mut world.counters);
+        assert_eq!(judged, [(calls[0], Some(one)), (calls[1], Some(other))]);
+        world.resumptions.sent(calls[0], PROCESS, 10, Some(one));
+        world.resumptions.sent(calls[1], PROCESS, 10, Some(other));
+        world.resumptions.resumed(&calls, Some((third, 5)));
+        for call in calls {
+            world.resumptions.end(call, 20);
+        }
+        let judged = world.resumptions.judged(u64::MAX, &mut world.counters);
+        assert_eq!(judged, [(calls[0], None), (calls[1], None)]);
+    }
+}

@@ -342,6 +342,19 @@ mod tests {
                     }),
                 },
             }),
+            Record::Resumed(Sends {
+                origin: ORIGIN,
+                writer: 3,
+                stream: 0,
+                work: Work {
+                    task: 34,
+                    context: true,
+                    shared: false,
+                    resumes: false,
+                    handed_ns: Some(99),
+                    root: None,
+                },
+            }),
             Record::Injected(Injected {
                 origin: ORIGIN,
                 cookie: 7,
