@@ -165,11 +165,11 @@ impl Listener<'_> {
         if let Some(Cause::Resumes(sender)) = cause {
             resumptions.sent(node, process, mark.time_ns, sender);
         }
-        if matches!(cause, Some(Cause::Answered)) {
-            if !threads.calls(process, tid, node, mark.time_ns, counters) {
-                self.state
-                    .with_spans(|spans, around| spans.answered(node, None, around));
-            }
+        if matches!(cause, Some(Cause::Answered))
+            && !threads.calls(process, tid, node, mark.time_ns, counters)
+        {
+            self.state
+                .with_spans(|spans, around| spans.answered(node, None, around));
         }
         Some(node)
     }

@@ -235,7 +235,7 @@ impl Spans {
                     }
                     Some(Cause::Request(server, link)) => self.attach(key, server, link, around),
                     Some(Cause::Answered | Cause::Resumes(_)) => {
-                        self.nodes[key].progress = Progress::AwaitsAnswer
+                        self.nodes[key].progress = Progress::AwaitsAnswer;
                     }
                     None => self.settle_alone(key, around),
                 }

@@ -76,7 +76,7 @@ pub(super) fn prepare(
     }
     let stack = call.flags >> TlsCallFlags::STACK_SHIFT;
     announce(id, call.socket, stack, &Before::NOTHING);
-    SESSIONS.get_ptr_mut(*key).unwrap_or(ptr::null_mut())
+    SESSIONS.get_ptr_mut(*key).unwrap_or_default()
 }
 
 /// What a session's element begins as: made on the stack, it would take half of that.

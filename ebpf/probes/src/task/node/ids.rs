@@ -24,7 +24,7 @@ const MAX_NOTED: u32 = 64;
 #[inline(always)]
 pub(super) fn running(thread: &NodeThread) -> Option<Running> {
     let [id, trigger, given] = caller::read::<[u64; 3]>(thread.ids)?;
-    if given < ONE || given >= TOO_LARGE {
+    if !(ONE..TOO_LARGE).contains(&given) {
         return None;
     }
     Some(Running { id, trigger, given })
