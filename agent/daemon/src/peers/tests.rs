@@ -344,8 +344,14 @@ fn an_insider_gone_mad() {
         stream.write_all(&bytes).unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).ok();
-        let after = one.figure("weft_peer_connections_total", figure);
-        assert_eq!(after, before + 1, "{figure}");
+        // It is counted when the connection has been closed.
+        let begin = Instant::now();
+        let counted = || one.figure("weft_peer_connections_total", figure);
+        while counted() == before {
+            assert!(begin.elapsed() < LIMIT, "{figure}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(counted(), before + 1, "{figure}");
     }
     // Newer agents may still speak what this one speaks, and say what it does not know.
     let mut stream = insider(one.address());
