@@ -49,18 +49,22 @@ const LONG_NS: u64 = 250_000_000;
 /// So often both have to agree before one is believed alone.
 const MIN_AGREED: u32 = 3;
 const MAX_PROCESSES: usize = 1024;
+const MAX_CALLS: usize = 65_536;
 
 // === impl Resumptions ===
 
 impl Resumptions {
-    /// `node`, a call, seems to be sent for `sender`.
+    /// `node`, a call, seems to be sent for `sender`. `false`: there are too many to wait for one more.
     pub(crate) fn sent(
         &mut self,
         node: NodeKey,
         process: Process,
         start_ns: u64,
         sender: Option<NodeKey>,
-    ) {
+    ) -> bool {
+        if self.calls.len() >= MAX_CALLS {
+            return false;
+        }
         let call = Call {
             process,
             start_ns,
@@ -70,6 +74,7 @@ impl Resumptions {
             foreign: false,
         };
         self.calls.insert(node, call);
+        true
     }
 
     /// Its response has begun.

@@ -162,12 +162,16 @@ impl Listener<'_> {
             resumptions,
             ..
         } = &mut *self.state;
-        if let Some(Cause::Resumes(sender)) = cause {
-            resumptions.sent(node, process, mark.time_ns, sender);
-        }
-        if matches!(cause, Some(Cause::Answered))
-            && !threads.calls(process, tid, node, mark.time_ns, counters)
-        {
+        let is_told_later = match cause {
+            Some(Cause::Resumes(sender)) => {
+                let waits = resumptions.sent(node, process, mark.time_ns, sender);
+                counters.task_requests_forgotten += u64::from(!waits);
+                waits
+            }
+            Some(Cause::Answered) => threads.calls(process, tid, node, mark.time_ns, counters),
+            _ => true,
+        };
+        if !is_told_later {
             self.state
                 .with_spans(|spans, around| spans.answered(node, None, around));
         }
