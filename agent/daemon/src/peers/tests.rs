@@ -17,7 +17,8 @@ use super::*;
 use crate::config::Text as _;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
-const LIMIT: Duration = Duration::from_secs(10);
+/// More than a greeting and the wait between two attempts to connect that may begin at its end.
+const LIMIT: Duration = Duration::from_secs(30);
 
 struct Agent {
     running: Running,
