@@ -119,6 +119,13 @@ impl<'a> Nodes<'a> {
             links += figures.sum("weft_flow_asks_total", "linked");
             bytes += figures.sum("weft_peer_bytes_total", "sent");
             waited_us += figures.sum("weft_flow_asks_wait_microseconds_total", "");
+            // What became of those that have led to no link.
+            let counted = figures.0.lines().filter(|line| {
+                let of_questions = ["weft_flow_asks_total", "weft_flow_questions_total"];
+                of_questions.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0")
+            });
+            let counted: Vec<_> = counted.collect();
+            writeln!(std::io::stderr(), "{node:?}: {}", counted.join(", "))?;
         }
         writeln!(
             std::io::stderr(),

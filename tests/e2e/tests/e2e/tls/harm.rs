@@ -100,8 +100,8 @@ fn many_libraries_are_let_go_at_once() -> Result<()> {
         connections: 4,
         requests: 1 << 30,
     };
-    /// One by one, these would take three times as long as there is.
-    const PROBES: u64 = 50;
+    /// One by one, these would take twice as long as there is.
+    const PROBES: u64 = 36;
     let groups = KINDS.iter().flat_map(|kind| kind.groups()).copied();
     on_scene(&groups.collect::<Vec<_>>(), |scene| {
         let mut running = Vec::new();
