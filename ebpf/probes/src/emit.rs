@@ -18,12 +18,6 @@ use crate::maps::{self, CONTROL, RECORDS, add, count};
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_BYTES: Global<u64> = Global::new(1 << 20);
 
-/// Above the mark, the agent is woken once in so many bytes: by the records that pass a multiple of it. Should none
-/// find it in the window, because several CPUs wrote at once, the next multiple is near.
-const WAKE_STEP: u64 = 64 << 10;
-/// Larger than any record.
-const WAKE_WINDOW: u64 = 8 << 10;
-
 /// One piece of a call: the record, and where its payload stands in the user's memory.
 pub(crate) struct Piece {
     pub(crate) record: DataRecord,
@@ -195,9 +189,9 @@ fn wake() -> u64 {
     // SAFETY: a query of our own ring.
     let waiting =
         unsafe { bpf_ringbuf_query(maps::pointer(&RECORDS), u64::from(BPF_RB_AVAIL_DATA)) };
-    // Not by each record: a wake-up is an interrupt to this CPU, which costs more than all the rest.
-    let passes = waiting % WAKE_STEP < WAKE_WINDOW;
-    u64::from(if passes && waiting >= WAKE_BYTES.load() {
+    // By each record above the mark. It costs the caller an interrupt, and so slows down who would fill the ring:
+    // woken once in 64 KiB, the agent lost 16 % of the spans of HTTP/2 at saturation, at the same rate of requests.
+    u64::from(if waiting > WAKE_BYTES.load() {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
