@@ -86,24 +86,12 @@ impl<'a> Nodes<'a> {
         weft
     }
 
-    /// Waits until the two have found each other, and have settled on one of the two connections that they may have made at
-    /// the same time: what is asked on the other one is lost.
+    /// Waits until the two have found each other.
     pub fn connected(&self) -> Result<()> {
-        const SETTLED: u32 = 20;
-        let (mut made, mut unchanged) = (0.0, 0);
-        for _ in 0..200 {
+        for _ in 0..100 {
             let connected =
                 |node| -> Result<bool> { Ok(self.figure(node, "weft_peers_connected", "")? > 0.0) };
-            let by = |node| self.figure(node, "weft_peer_connections_total", "");
-            let now = by(Node::A)? + by(Node::B)?;
-            let is_up = connected(Node::A)? && connected(Node::B)?;
-            unchanged = if is_up && now == made {
-                unchanged + 1
-            } else {
-                0
-            };
-            made = now;
-            if unchanged >= SETTLED {
+            if connected(Node::A)? && connected(Node::B)? {
                 return Ok(());
             }
             std::thread::sleep(std::time::Duration::from_millis(100));

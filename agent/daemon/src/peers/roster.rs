@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use weft_flow::{PeerEvent, PeerId};
 use weft_proto::peering::Message;
 
@@ -31,15 +31,17 @@ pub(super) struct Roster {
 struct Seat {
     peer: PeerId,
     dialer: AgentId,
-    /// Ends the session.
-    leave: Arc<Notify>,
+    session: u32,
 }
 
 /// What a session has while it stands.
 pub(super) struct Admitted {
+    /// The same for all sessions with an agent that follow one another.
     pub(super) peer: PeerId,
+    pub(super) session: u32,
+    pub(super) is_first: bool,
+    /// Ends when another session has the seat.
     pub(super) outbox: mpsc::Receiver<Message>,
-    pub(super) leave: Arc<Notify>,
 }
 
 pub(super) struct Figures {
@@ -78,45 +80,47 @@ impl Roster {
         })
     }
 
-    /// A seat for a session with this agent, of which there is one at most: of two that dial each other at the
-    /// same time both sides keep what the agent with the lower id has dialed, of two in one direction the
-    /// newer one. `None`: the other one stays.
-    pub(super) fn admit(&self, agent: AgentId, dialer: AgentId) -> Option<Admitted> {
+    /// A session with this agent. One has the seat: of two that dial each other at the same time both sides keep
+    /// what the agent with the lower id has dialed, of two in one direction the newer one. The other one has
+    /// nothing to say any more, but the other end may have.
+    pub(super) fn admit(&self, agent: AgentId, dialer: AgentId) -> Admitted {
         let mut seats = lock(&self.seats);
-        if let Some(seat) = seats.get(&agent) {
-            if seat.dialer < dialer {
-                return None;
-            }
-            seat.leave.notify_one();
-            lock(&self.outboxes).remove(&seat.peer);
-        }
-        let peer = PeerId(self.next.fetch_add(1, Ordering::Relaxed));
-        let leave = Arc::new(Notify::new());
+        let session = self.next.fetch_add(1, Ordering::Relaxed);
         let (inbox, outbox) = mpsc::channel(OUTBOX);
-        lock(&self.outboxes).insert(peer, inbox);
-        seats.insert(
-            agent,
-            Seat {
-                peer,
-                dialer,
-                leave: Arc::clone(&leave),
-            },
-        );
+        let seat = seats.get(&agent);
+        let peer = seat.map_or(PeerId(session), |seat| seat.peer);
+        let is_first = seat.is_none();
+        if seat.is_none_or(|seat| seat.dialer >= dialer) {
+            lock(&self.outboxes).insert(peer, inbox);
+            seats.insert(
+                agent,
+                Seat {
+                    peer,
+                    dialer,
+                    session,
+                },
+            );
+        }
         self.figures.connected.set(seats.len() as u64);
-        Some(Admitted {
+        Admitted {
             peer,
+            session,
+            is_first,
             outbox,
-            leave,
-        })
+        }
     }
 
-    pub(super) fn dismiss(&self, agent: &AgentId, peer: PeerId) {
-        lock(&self.outboxes).remove(&peer);
+    /// The session is over. True: it had the seat, which is free now.
+    pub(super) fn dismiss(&self, agent: &AgentId, session: u32) -> bool {
         let mut seats = lock(&self.seats);
-        if seats.get(agent).is_some_and(|seat| seat.peer == peer) {
-            seats.remove(agent);
-        }
+        let had_seat = seats.get(agent).filter(|seat| seat.session == session);
+        let Some(seat) = had_seat else {
+            return false;
+        };
+        lock(&self.outboxes).remove(&seat.peer);
+        seats.remove(agent);
         self.figures.connected.set(seats.len() as u64);
+        true
     }
 
     pub(super) fn has(&self, agent: &AgentId) -> bool {

@@ -48,6 +48,8 @@ pub(super) enum Side {
 /// Of the handshake, and again of the greeting.
 pub(super) const GREETING: Duration = Duration::from_secs(5);
 const STUCK: Duration = Duration::from_secs(30);
+/// What has closed may be followed by another session so long after.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const READ: usize = 16 * 1024;
 /// Messages of one write.
 const BATCH: usize = 1024;
@@ -81,24 +83,26 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         Side::Dialer => roster.own,
         Side::Listener => hello.agent,
     };
-    let admitted = roster.admit(hello.agent, dialer);
     let Admitted {
         peer,
+        session,
+        is_first,
         outbox,
-        leave,
-    } = admitted.ok_or(Error::Twice(hello.agent))?;
+    } = roster.admit(hello.agent, dialer);
     log::info!("peer {name} is connected");
-    let mut events = vec![PeerEvent::Up];
+    let mut events: Vec<_> = is_first.then_some(PeerEvent::Up).into_iter().collect();
     events.extend(early.into_iter().map(PeerEvent::Says));
     roster.tell(peer, events).await;
     let (read, write) = split(stream);
-    let result = tokio::select! {
-        result = listen(read, decoder, |events| roster.tell(peer, events)) => result,
-        result = speak(write, outbox) => result,
-        () = leave.notified() => Err(Error::Twice(hello.agent)),
-    };
-    roster.dismiss(&hello.agent, peer);
-    roster.tell(peer, vec![PeerEvent::Down]).await;
+    let result = to_the_end(
+        listen(read, decoder, |events| roster.tell(peer, events)),
+        speak(write, outbox),
+    )
+    .await;
+    let had_seat = roster.dismiss(&hello.agent, session);
+    if had_seat {
+        roster.tell(peer, vec![PeerEvent::Down]).await;
+    }
     match result {
         Err(Error::Malformed(fault)) => {
             figures.malformed.add(1);
@@ -107,7 +111,30 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         Err(error) => log::info!("peer {name} is disconnected: {error}"),
         Ok(()) => {}
     }
-    Ok(hello.agent)
+    if had_seat {
+        Ok(hello.agent)
+    } else {
+        Err(Error::Twice(hello.agent))
+    }
+}
+
+/// `speaking` ends without an error when another session has taken over: what the peer still says here is heard.
+/// So it is for the peer, which may have closed because of that.
+async fn to_the_end(
+    listening: impl Future<Output = Result<(), Error>>,
+    speaking: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    tokio::pin!(listening, speaking);
+    tokio::select! {
+        heard = &mut listening => match heard {
+            Err(Error::Closed) => timeout(LAST_WORDS, speaking).await.unwrap_or(heard),
+            _ => heard,
+        },
+        said = &mut speaking => match said {
+            Ok(()) => timeout(GREETING, listening).await.unwrap_or(Ok(())),
+            Err(_) => said,
+        },
+    }
 }
 
 /// Says who we are and hears who they are, and what came with it.
@@ -175,7 +202,7 @@ async fn speak(
     let mut bytes = Vec::new();
     loop {
         if outbox.recv_many(&mut messages, BATCH).await == 0 {
-            return Err(Error::Closed);
+            return Ok(stream.shutdown().await?);
         }
         if messages.len() < BATCH {
             tokio::time::sleep(COMPANY).await;

@@ -168,25 +168,31 @@ fn agents_that_dial_each_other_and_themselves() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.local_addr().unwrap()
     };
-    let addresses = [free(), free()];
-    let mut agents = addresses.map(|address| {
-        Agent::start(&Peers {
-            listen: Some(address),
-            ..peers(&secret, &addresses)
-        })
-    });
-    for agent in &mut agents {
-        agent.until_up();
-    }
-    thread::sleep(Duration::from_millis(1500));
-    for agent in &mut agents {
-        let mut up = 1;
-        agent.exchange.hear(|_, event| match event {
-            PeerEvent::Up => up += 1,
-            PeerEvent::Down => up -= 1,
-            PeerEvent::Says(message) => panic!("{message:?}"),
+    // What either says while they settle on one of two connections arrives.
+    const MESSAGES: u32 = 500;
+    for _ in 0..5 {
+        let addresses = [free(), free()];
+        let mut agents = addresses.map(|address| {
+            Agent::start(&Peers {
+                listen: Some(address),
+                ..peers(&secret, &addresses)
+            })
         });
-        assert_eq!((up, agent.figure("weft_peers_connected", "")), (1, 1));
+        let others = agents.each_mut().map(Agent::until_up);
+        for id in 0..MESSAGES {
+            for (agent, other) in agents.iter().zip(others) {
+                agent.exchange.say(vec![(other, refusal(id))]);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        for agent in &mut agents {
+            let heard = agent.hear(|heard| said(heard).len() as u32 == MESSAGES);
+            let mut numbers = said(&heard);
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>());
+            assert_eq!(heard.len(), numbers.len(), "nobody has gone, or come twice");
+            assert_eq!(agent.figure("weft_peers_connected", ""), 1);
+        }
     }
 }
 
