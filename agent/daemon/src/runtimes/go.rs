@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use weft_abi::{Runtime, RuntimeKind, Site};
-use weft_inspect::{Goroutines, Site as Instruction};
+use weft_abi::{Runtime, RuntimeKind};
+use weft_inspect::Goroutines;
 
+use super::places_at;
 use crate::bpf::{Hook, Place};
 
 pub(super) fn places(goroutines: &Goroutines) -> Vec<Place> {
@@ -21,24 +22,16 @@ pub(super) fn places(goroutines: &Goroutines) -> Vec<Place> {
         sends,
         problems: _,
     } = goroutines;
-    let all = |hook: Hook, sites: &[Instruction]| {
-        let place = move |site: &Instruction| Place {
-            hook,
-            offset: site.offset,
-            site: Site::from_cookie(0),
-        };
-        sites.iter().map(place).collect::<Vec<_>>()
-    };
     // First what keeps a goroutine from seeming to work for whoever has made it.
     [
-        all(Hook::GoPlumbing, plumbing),
-        all(Hook::GoTakes, takes),
-        all(Hook::GoSends, sends),
-        all(Hook::GoQueues, queues),
-        all(Hook::GoServes, serves),
-        all(Hook::GoReads, reads),
-        all(Hook::GoGives, gives),
-        all(Hook::GoCreated, created.as_slice()),
+        places_at(Hook::GoPlumbing, plumbing),
+        places_at(Hook::GoTakes, takes),
+        places_at(Hook::GoSends, sends),
+        places_at(Hook::GoQueues, queues),
+        places_at(Hook::GoServes, serves),
+        places_at(Hook::GoReads, reads),
+        places_at(Hook::GoGives, gives),
+        places_at(Hook::GoCreated, created.as_slice()),
     ]
     .concat()
 }

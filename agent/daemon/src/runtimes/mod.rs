@@ -9,10 +9,10 @@ mod tokio;
 
 use std::fmt;
 
-use weft_abi::{Runtime as Facts, RuntimeFlags, RuntimeKind};
+use weft_abi::{Runtime as Facts, RuntimeFlags, RuntimeKind, Site};
 use weft_inspect::{Goroutines, Inspection, Jvm, Node, Problem, Proxy, Python, Tokio};
 
-use crate::bpf::Place;
+use crate::bpf::{Hook, Place};
 
 /// What a file has of a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,16 @@ impl Runtime {
             Self::Proxy(_) | Self::Python(_) | Self::Jvm(_) | Self::Node(Err(_)) => &[],
         }
     }
+}
+
+/// Probes that need not be told apart.
+fn places_at(hook: Hook, instructions: &[weft_inspect::Site]) -> Vec<Place> {
+    let place = |it: &weft_inspect::Site| Place {
+        hook,
+        offset: it.offset,
+        site: Site::from_cookie(0),
+    };
+    instructions.iter().map(place).collect()
 }
 
 impl fmt::Display for Runtime {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use weft_abi::{Runtime, RuntimeKind, Site};
-use weft_inspect::{Node, Site as Instruction};
+use weft_abi::{Runtime, RuntimeKind};
+use weft_inspect::Node;
 
+use super::places_at;
 use crate::bpf::{Hook, Place};
 
 pub(super) fn places(node: &Node) -> Vec<Place> {
@@ -29,14 +30,6 @@ pub(super) fn places(node: &Node) -> Vec<Place> {
         sends,
         problems: _,
     } = node;
-    let all = |hook: Hook, sites: &[Instruction]| {
-        let place = move |site: &Instruction| Place {
-            hook,
-            offset: site.offset,
-            site: Site::from_cookie(0),
-        };
-        sites.iter().map(place).collect::<Vec<_>>()
-    };
     let enter = if *variant {
         Hook::NodeEntersVariant
     } else {
@@ -44,19 +37,19 @@ pub(super) fn places(node: &Node) -> Vec<Place> {
     };
     // What makes a thread known comes last: until then nothing is noted.
     [
-        all(Hook::NodeCompacted, compacted),
-        all(Hook::NodeScavenged, scavenged),
-        all(Hook::NodeReacts, reacts),
-        all(Hook::NodeAsked, asked),
-        all(Hook::NodeThen, then),
-        all(Hook::NodeSent, sends),
-        all(Hook::NodeSending, sends),
-        all(Hook::NodeSubmitted, submits),
-        all(Hook::NodeSubmitting, submits),
-        all(Hook::NodeDrained, drained),
-        all(Hook::NodeLeaves, leaves),
-        all(Hook::NodeEntersWrap, enters_wrap),
-        all(enter, enters),
+        places_at(Hook::NodeCompacted, compacted),
+        places_at(Hook::NodeScavenged, scavenged),
+        places_at(Hook::NodeReacts, reacts),
+        places_at(Hook::NodeAsked, asked),
+        places_at(Hook::NodeThen, then),
+        places_at(Hook::NodeSent, sends),
+        places_at(Hook::NodeSending, sends),
+        places_at(Hook::NodeSubmitted, submits),
+        places_at(Hook::NodeSubmitting, submits),
+        places_at(Hook::NodeDrained, drained),
+        places_at(Hook::NodeLeaves, leaves),
+        places_at(Hook::NodeEntersWrap, enters_wrap),
+        places_at(enter, enters),
     ]
     .concat()
 }

@@ -181,60 +181,55 @@ impl Position {
 
     /// Of two positions with the same key.
     fn is_same(&self, other: &Self) -> bool {
+        let (Some(ends), Some(other_ends)) = (self.ends(), other.ends()) else {
+            return matches!((self, other), (Self::Unix { .. }, Self::Unix { .. }));
+        };
+        let (client, server, netns) = ends;
+        // Every network namespace has a loopback of its own.
+        let loopback = client.ip().is_loopback() || server.ip().is_loopback();
+        if loopback && netns != other_ends.2 {
+            return false;
+        }
         match (self, other) {
-            (
-                Self::Tcp {
-                    seq: _,
-                    client,
-                    server,
-                    netns,
-                },
-                Self::Tcp {
-                    seq: _,
-                    client: other_client,
-                    server: other_server,
-                    netns: other_netns,
-                },
-            ) => {
-                // Every network namespace has a loopback of its own.
-                let loopback = client.ip().is_loopback() || server.ip().is_loopback();
-                client == other_client
-                    && server == other_server
-                    && (!loopback || netns == other_netns)
+            (Self::Tcp { .. }, Self::Tcp { .. }) => {
+                (client, server) == (other_ends.0, other_ends.1)
             }
+            // The key has the ends.
             (
-                Self::Tls {
-                    seq, len, netns, ..
-                },
+                Self::Tls { seq, len, .. },
                 Self::Tls {
                     seq: other_seq,
                     len: other_len,
-                    netns: other_netns,
-                    client,
-                    server,
-                },
-            ) => {
-                let loopback = client.ip().is_loopback() || server.ip().is_loopback();
-                (!loopback || netns == other_netns)
-                    && (begins_in(*seq, *other_seq, *other_len)
-                        || begins_in(*other_seq, *seq, *len))
-            }
-            (
-                Self::Stream {
-                    netns,
-                    client,
-                    server,
                     ..
                 },
-                Self::Stream {
-                    netns: other_netns, ..
-                },
-            ) => {
-                let loopback = client.ip().is_loopback() || server.ip().is_loopback();
-                !loopback || netns == other_netns
-            }
-            (Self::Unix { .. }, Self::Unix { .. }) => true,
+            ) => overlap((*seq, *len), (*other_seq, *other_len)),
+            (Self::Stream { .. }, Self::Stream { .. }) => true,
             _ => false,
+        }
+    }
+
+    /// Client, server, and the network namespace they are of.
+    fn ends(&self) -> Option<(SocketAddr, SocketAddr, u32)> {
+        match *self {
+            Self::Tcp {
+                client,
+                server,
+                netns,
+                ..
+            }
+            | Self::Tls {
+                client,
+                server,
+                netns,
+                ..
+            }
+            | Self::Stream {
+                client,
+                server,
+                netns,
+                ..
+            } => Some((client, server, netns)),
+            Self::Unix { .. } => None,
         }
     }
 
@@ -261,6 +256,11 @@ impl Position {
         };
         shared(client, other_client) || shared(server, other_server)
     }
+}
+
+/// Whether one of two ranges of ciphertext, from a sequence number on and so long, begins in the other.
+fn overlap((seq, len): (u32, u32), (other_seq, other_len): (u32, u32)) -> bool {
+    begins_in(seq, other_seq, other_len) || begins_in(other_seq, seq, len)
 }
 
 /// Whether `at` stands in the `len` bytes from `seq` on. Where the length is unknown, the end of a

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 use weft_proto::peering::{Ask, Ciphertext, Place};
 
-use super::{Candidate, Position, Positions, TRANSLATED_WITHIN_NS, begins_in};
+use super::{Candidate, Position, Positions, TRANSLATED_WITHIN_NS, overlap};
 use crate::span::Kind;
 use crate::spans::NodeKey;
 
@@ -178,9 +178,6 @@ impl Position {
         if ends.0 != other_ends.0 && ends.1 != other_ends.1 {
             return false;
         }
-        let overlap = |one: Ciphertext, other: Ciphertext| {
-            begins_in(one.seq, other.seq, other.len) || begins_in(other.seq, one.seq, one.len)
-        };
         match (self, other) {
             (
                 Self::Tls { seq, len, .. },
@@ -189,16 +186,7 @@ impl Position {
                     len: other_len,
                     ..
                 },
-            ) => overlap(
-                Ciphertext {
-                    seq: *seq,
-                    len: *len,
-                },
-                Ciphertext {
-                    seq: *other_seq,
-                    len: *other_len,
-                },
-            ),
+            ) => overlap((*seq, *len), (*other_seq, *other_len)),
             (
                 Self::Stream {
                     stream,
@@ -210,7 +198,10 @@ impl Position {
                     cipher: Some(other_cipher),
                     ..
                 },
-            ) => stream == other_stream && overlap(*cipher, *other_cipher),
+            ) => {
+                let range = |cipher: &Ciphertext| (cipher.seq, cipher.len);
+                stream == other_stream && overlap(range(cipher), range(other_cipher))
+            }
             _ => false,
         }
     }

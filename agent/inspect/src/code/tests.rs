@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::{env, fs};
 
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+
 use super::{ARGUMENTS, Limits, sites};
 use crate::elf::Image;
 use crate::elf::tests::{CODE_OFFSET, file_with};
@@ -75,8 +77,19 @@ pub(crate) fn functions() -> Vec<(&'static str, Vec<u8>)> {
         .collect()
 }
 
-fn bytes(hex: &str) -> impl Iterator<Item = u8> {
-    (0..hex.len() / 2).map(move |at| {
-        u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hexadecimal digits")
-    })
+/// Of hexadecimal digits, with spaces wherever they help.
+pub(crate) fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).expect("ASCII");
+        u8::from_str_radix(pair, 16).expect("two digits")
+    };
+    digits.chunks(2).map(byte).collect()
+}
+
+/// Code that stands at `address`.
+pub(crate) fn decoded(hex: &str, address: u64) -> Vec<Instruction> {
+    let bytes = bytes(hex);
+    let decoder = Decoder::with_ip(64, &bytes, address, DecoderOptions::NONE);
+    decoder.into_iter().collect()
 }

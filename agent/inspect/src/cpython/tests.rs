@@ -1,27 +1,17 @@
 //! Code as compilers have made it.
 
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use iced_x86::Instruction;
 
 use super::{context, greenlet, thread_key};
+use crate::code::tests::{bytes, decoded};
 use crate::elf::Image;
 use crate::elf::tests::file_with;
 
 const AT: u64 = 0x40_0000;
 const RUNTIME: u64 = 0x80_0000;
 
-fn bytes(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let byte = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).expect("ASCII");
-        u8::from_str_radix(pair, 16).expect("two digits")
-    };
-    digits.chunks(2).map(byte).collect()
-}
-
 fn code(hex: &str) -> Vec<Instruction> {
-    let bytes = bytes(hex);
-    let decoder = Decoder::with_ip(64, &bytes, AT, DecoderOptions::NONE);
-    decoder.into_iter().collect()
+    decoded(hex, AT)
 }
 
 /// Of `PyContext_CopyCurrent`.

@@ -307,21 +307,15 @@ fn site(image: &Image<'_>, at: &Instruction) -> Option<Site> {
 
 #[cfg(test)]
 mod tests {
-    use iced_x86::{Decoder, DecoderOptions, Instruction};
+    use iced_x86::Instruction;
 
     use super::{check, offsets, queued};
+    use crate::code::tests::decoded;
 
     const AT: u64 = 0x40_0000;
 
     fn code(hex: &str) -> Vec<Instruction> {
-        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let byte = |pair: &[u8]| {
-            let pair = std::str::from_utf8(pair).expect("ASCII");
-            u8::from_str_radix(pair, 16).expect("two digits")
-        };
-        let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
-        let decoder = Decoder::with_ip(64, &bytes, AT, DecoderOptions::NONE);
-        decoder.into_iter().collect()
+        decoded(hex, AT)
     }
 
     /// Of `runtime.newproc1`, as Go has compiled it.

@@ -6,19 +6,11 @@ use super::functions::{Functions, Value};
 use super::tables::Pointers;
 use super::{is_at_least, is_wake, sites};
 use crate::Register;
+use crate::code::tests::bytes;
 use crate::elf::Image;
 use crate::elf::tests::{CODE_OFFSET, Loaded, file_loaded, file_with, frames};
 
 const AT: u64 = 0x40_0000;
-
-fn bytes(hex: &str) -> Vec<u8> {
-    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let byte = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).expect("ASCII");
-        u8::from_str_radix(pair, 16).expect("two digits")
-    };
-    digits.chunks(2).map(byte).collect()
-}
 
 /// With the places that the loader fills.
 fn on<T>(
