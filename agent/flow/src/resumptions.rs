@@ -27,6 +27,8 @@ struct Call {
     start_ns: u64,
     /// Whom it seems to be sent for.
     sender: Option<NodeKey>,
+    /// Its response has begun.
+    answered: bool,
     /// What its response has gone on with.
     resumed: Option<NodeKey>,
     /// That was more than one request, or there were other calls whose it may be.
@@ -69,6 +71,7 @@ impl Resumptions {
             process,
             start_ns,
             sender,
+            answered: false,
             resumed: None,
             several: false,
             foreign: false,
@@ -77,12 +80,17 @@ impl Resumptions {
         true
     }
 
-    /// Its response has begun.
-    pub(crate) fn answered(&mut self, node: NodeKey, time_ns: u64) {
-        if self.calls.contains_key(&node) {
+    /// Something of its response was read. `false`: it is not to be judged.
+    pub(crate) fn answered(&mut self, node: NodeKey, time_ns: u64) -> bool {
+        let Some(call) = self.calls.get_mut(&node) else {
+            return false;
+        };
+        if !call.answered {
+            call.answered = true;
             self.answered
                 .push_back((time_ns.saturating_add(LONG_NS), node));
         }
+        true
     }
 
     /// What was read of the responses to these calls goes on with something of a request, which began at

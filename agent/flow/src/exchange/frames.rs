@@ -275,6 +275,7 @@ impl Listener<'_> {
         };
         if self.kind == Kind::Client
             && let Some(node) = asked.node
+            && self.state.resumptions.answered(node, last_ns)
         {
             self.exchanges.answering.read(node, last_ns);
         }

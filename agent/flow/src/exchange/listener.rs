@@ -265,8 +265,9 @@ impl Listener<'_> {
 
     /// Something of a response to this call was read at `time_ns`.
     pub(super) fn reads_answer(&mut self, node: Option<NodeKey>, time_ns: u64) {
-        if let Some(node) = node.filter(|_| self.kind == Kind::Client) {
-            self.state.resumptions.answered(node, time_ns);
+        if let Some(node) = node.filter(|_| self.kind == Kind::Client)
+            && self.state.resumptions.answered(node, time_ns)
+        {
             self.exchanges.answering.read(node, time_ns);
         }
     }
