@@ -131,7 +131,9 @@ impl Gate {
         now_ns: u64,
         out: &mut Vec<Finished>,
     ) {
-        let facts = processes.facts(span.process);
+        // Only a cluster sets limits.
+        let cluster = policy.cluster();
+        let facts = cluster.and_then(|_| processes.facts(span.process));
         let limit = facts.and_then(|facts| policy.terms(facts).limit);
         if let Some((policy, limit)) = limit
             && !self.within(&policy, limit, now_ns)
