@@ -1,6 +1,12 @@
 //! Files that a process executes code from.
 
-use std::{ffi::OsStr, fs::File, io, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use procfs::process::{MMPermissions, MMapPath, Process};
 use serde::{Deserialize, Serialize};
@@ -21,8 +27,8 @@ pub(crate) struct Mapped {
     pub(crate) identity: Identity,
     /// As the process sees it, for people.
     pub(crate) path: PathBuf,
-    /// Where its code lies in the process's memory, less the code's offset in the file (wraps around).
-    pub(crate) code: u64,
+    /// Where its code lies in the process's memory, less the code's offset in the file (wraps around), if it does.
+    pub(crate) code: Option<u64>,
     /// Leads to the very file, also when it was deleted or lies in another mount namespace.
     link: PathBuf,
 }
@@ -65,7 +71,7 @@ pub(crate) fn mapped(pid: u32) -> io::Result<Vec<Mapped>> {
         files.push(Mapped {
             identity,
             path,
-            code: from.wrapping_sub(map.offset),
+            code: Some(from.wrapping_sub(map.offset)),
             link: format!("/proc/{pid}/map_files/{from:x}-{to:x}").into(),
         });
     }
@@ -74,13 +80,29 @@ pub(crate) fn mapped(pid: u32) -> io::Result<Vec<Mapped>> {
 }
 
 impl Identity {
-    #[cfg(test)]
-    pub(super) fn of(device: (i32, i32), inode: u64) -> Self {
-        Self { device, inode }
+    /// Some file systems show another device where the file is mapped.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let device = metadata.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        Self {
+            device: (major.cast_signed(), minor.cast_signed()),
+            inode: metadata.ino(),
+        }
     }
 }
 
 impl Mapped {
+    /// A file below `root` that may be mapped one day.
+    pub(super) fn ready(identity: Identity, root: &Path, path: &Path) -> Self {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        Self {
+            identity,
+            path: path.to_owned(),
+            code: None,
+            link: root.join(below),
+        }
+    }
+
     /// The less, the sooner.
     fn rank(&self) -> usize {
         const FIRST: [&str; 2] = ["libssl", "libgnutls"];

@@ -6,13 +6,15 @@
 
 mod files;
 mod going;
+mod known;
 mod places;
+mod roots;
 mod trials;
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet},
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,9 +37,11 @@ use crate::{
 };
 
 use going::Going;
+use known::{File, Known, LINGER, Watched};
 use places::{loader, name, places};
+use roots::Roots;
 
-pub(crate) use files::{Identity, inspect, mapped};
+pub(crate) use files::{Identity, Mapped, inspect, mapped};
 pub(crate) use places::{name as site_name, stack_name};
 pub(crate) use trials::{Trial, Trials, Tried};
 
@@ -90,13 +94,12 @@ const LOOKS: [Duration; 5] = [
 ];
 /// A process is not looked at more often than this for its talking.
 const AGAIN: Duration = Duration::from_millis(50);
-/// A file that no process has mapped any more keeps its probes so long.
-const LINGER: Duration = Duration::from_secs(30);
 
 struct Watcher {
     probes: UserProbes,
     selector: Selector,
-    files: HashMap<Identity, File>,
+    known: Known,
+    roots: Roots,
     processes: HashMap<u32, Process>,
     /// Looks to come.
     due: Vec<(Instant, u32)>,
@@ -107,25 +110,9 @@ struct Watcher {
     figures: Figures,
 }
 
-/// A file that was looked into.
-struct File {
-    path: PathBuf,
-    watched: Vec<Watched>,
-    /// What the kernel programs are to know of each process that runs it.
-    runtime: Option<runtimes::Runtime>,
-    users: HashSet<u32>,
-    unused_since: Option<Instant>,
-}
-
-/// What is watched in a file.
-struct Watched {
-    /// As its sites name the library; `None`: the dynamic loader, or a runtime.
-    library: Option<u8>,
-    probes: Attached,
-}
-
 struct Process {
     looked: Instant,
+    /// As they are known.
     files: HashSet<Identity>,
     /// What the kernel programs know of it.
     runtime: Runtime,
@@ -190,7 +177,8 @@ impl Watch {
                 let mut watcher = Watcher {
                     probes,
                     selector,
-                    files: HashMap::new(),
+                    known: Known::default(),
+                    roots: Roots::default(),
                     processes: HashMap::new(),
                     due: Vec::new(),
                     trials,
@@ -235,6 +223,18 @@ impl Detaching {
     }
 }
 
+// === impl Process ===
+
+impl Process {
+    fn new() -> Self {
+        Self {
+            looked: Instant::now(),
+            files: HashSet::new(),
+            runtime: Runtime::default(),
+        }
+    }
+}
+
 // === impl Watcher ===
 
 impl Watcher {
@@ -267,7 +267,7 @@ impl Watcher {
                         self.ended(*pid);
                     }
                     self.due.retain(|(_, due)| !pids.contains(due));
-                    self.let_go(now);
+                    self.known.let_go(now);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -322,10 +322,9 @@ impl Watcher {
         if let Err(error) = self.probes.know(child, process.runtime) {
             log::warn!("process {child}: its runtime is not noted: {error}");
         }
-        for identity in &process.files {
-            if let Some(file) = self.files.get_mut(identity) {
-                file.users.insert(child);
-                file.unused_since = None;
+        for name in &process.files {
+            if let Some(file) = self.known.get_mut(*name) {
+                file.used_by(child);
             }
         }
         self.processes.insert(child, process);
@@ -333,8 +332,7 @@ impl Watcher {
 
     /// Takes all probes out.
     fn detach(self) {
-        let watched = self.files.into_values().flat_map(|file| file.watched);
-        let attached: Vec<_> = watched.map(|it| it.probes).collect();
+        let attached: Vec<_> = self.known.into_probes().collect();
         let probes: usize = attached.iter().map(Attached::len).sum();
         let begun = Instant::now();
         Attached::take_out(attached);
@@ -371,57 +369,75 @@ impl Watcher {
         }
     }
 
-    /// Looks at what a process has mapped by now.
+    /// Looks at what a process has mapped by now, and, once, at what lies ready for it.
     fn look(&mut self, pid: u32) {
         let Ok(mapped) = mapped(pid) else {
             return self.ended(pid);
         };
-        let process = self.processes.entry(pid).or_insert_with(|| Process {
-            looked: Instant::now(),
-            files: HashSet::new(),
-            runtime: Runtime::default(),
-        });
-        process.looked = Instant::now();
+        let new = !self.processes.contains_key(&pid);
         for file in mapped {
-            if process.files.contains(&file.identity) {
-                continue;
-            }
-            // A look into a large file takes a while.
-            if self.over.load(Ordering::Relaxed) {
-                return;
-            }
-            let known = match self.files.entry(file.identity) {
-                Entry::Occupied(known) => known.into_mut(),
-                // The next process that maps it brings the chance again.
-                Entry::Vacant(new) => match file.open() {
-                    Err(_gone) => continue,
-                    Ok(open) => {
-                        self.going.wait_for(file.identity);
-                        let (watched, runtime) =
-                            watch(&mut self.probes, &file.path, &open, &self.figures);
-                        new.insert(File {
-                            path: file.path,
-                            watched,
-                            runtime,
-                            users: HashSet::new(),
-                            unused_since: None,
-                        })
-                    }
-                },
-            };
-            process.files.insert(file.identity);
-            known.users.insert(pid);
-            known.unused_since = None;
-            if let Some(runtime) = &known.runtime {
-                runtime.add_to(&mut process.runtime, file.code);
-                if process.runtime.kind != 0
-                    && let Err(error) = self.probes.know(pid, process.runtime)
-                {
-                    log::warn!("process {pid}: its runtime is not noted: {error}");
-                }
+            self.uses(pid, &file);
+        }
+        if new {
+            self.look_at_root(pid);
+        }
+        self.processes
+            .entry(pid)
+            .or_insert_with(Process::new)
+            .looked = Instant::now();
+        self.count();
+    }
+
+    /// Looks into a file, if nobody has yet.
+    fn uses(&mut self, pid: u32, file: &Mapped) {
+        let process = self.processes.entry(pid).or_insert_with(Process::new);
+        let known = self.known.name(file.identity);
+        if known.is_some_and(|name| process.files.contains(&name)) {
+            return;
+        }
+        let Some(name) = known.or_else(|| self.known_now(file)) else {
+            return;
+        };
+        let process = self.processes.entry(pid).or_insert_with(Process::new);
+        process.files.insert(name);
+        let Some(known) = self.known.get_mut(name) else {
+            return;
+        };
+        known.used_by(pid);
+        if let (Some(runtime), Some(code)) = (&known.runtime, file.code) {
+            runtime.add_to(&mut process.runtime, code);
+            if process.runtime.kind != 0
+                && let Err(error) = self.probes.know(pid, process.runtime)
+            {
+                log::warn!("process {pid}: its runtime is not noted: {error}");
             }
         }
-        self.count();
+    }
+
+    /// A file's name, once it has been looked into. The next process that maps it brings the chance again.
+    fn known_now(&mut self, file: &Mapped) -> Option<Identity> {
+        // A look into a large file takes a while.
+        if self.over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let open = file.open().ok()?;
+        let twin = self.known.twin(file.identity, &open).ok()?;
+        if let Some(name) = twin {
+            self.trials.also(file.identity, name);
+            return Some(name);
+        }
+        self.going.wait_for(file.identity);
+        let (watched, runtime) = watch(&mut self.probes, &file.path, &open, &self.figures);
+        let looked_into = File::new(file.path.clone(), open, watched, runtime);
+        self.known.insert(file.identity, looked_into);
+        Some(file.identity)
+    }
+
+    /// Libraries that nobody has loaded yet: a program that lives for one request would have sent it before they are found.
+    fn look_at_root(&mut self, pid: u32) {
+        for file in self.roots.libraries(pid) {
+            self.uses(pid, &file);
+        }
     }
 
     /// A library that was found by its code holds, or goes.
@@ -430,7 +446,7 @@ impl Watcher {
             return;
         };
         for identity in &process.files {
-            let Some(file) = self.files.get_mut(identity) else {
+            let Some(file) = self.known.get_mut(*identity) else {
                 continue;
             };
             if file.watched.iter().all(|it| it.library != Some(library)) {
@@ -460,38 +476,19 @@ impl Watcher {
     fn ended(&mut self, pid: u32) {
         // Else a process that comes to have this id would seem to run it.
         self.probes.forget(pid);
-        let Some(process) = self.processes.remove(&pid) else {
-            return;
-        };
-        for identity in process.files {
-            if let Some(file) = self.files.get_mut(&identity) {
-                file.users.remove(&pid);
-                if file.users.is_empty() {
-                    file.unused_since = Some(Instant::now());
-                }
-            }
-        }
-    }
-
-    /// What no process needs any more has not to linger.
-    fn let_go(&mut self, now: Instant) {
-        for file in self.files.values_mut().filter(|file| file.users.is_empty()) {
-            file.unused_since = now.checked_sub(LINGER).or(Some(now));
+        if let Some(process) = self.processes.remove(&pid) {
+            self.known.left(pid, process.files);
         }
     }
 
     /// A probe keeps its file from being freed.
     fn drop_unused(&mut self, now: Instant) {
-        let unused = |file: &File| {
-            file.unused_since
-                .is_some_and(|since| now.saturating_duration_since(since) >= LINGER)
-        };
-        if !self.files.values().any(unused) {
+        if !self.known.any_unused(now) {
             return;
         }
         // A forked child goes on with its parent's files, and was not looked at.
         self.look_at_new();
-        for (identity, file) in self.files.extract_if(|_, file| unused(file)) {
+        for (identity, file) in self.known.take_unused(now) {
             self.trials.forget(identity);
             let probes = file.watched.into_iter().map(|it| it.probes).collect();
             self.going.let_go(identity, probes);
@@ -500,9 +497,7 @@ impl Watcher {
     }
 
     fn count(&self) {
-        let watched = |file: &&File| file.watched.iter().any(|it| it.library.is_some());
-        let watched = self.files.values().filter(watched);
-        self.figures.watched.set(watched.count() as u64);
+        self.figures.watched.set(self.known.libraries() as u64);
     }
 }
 

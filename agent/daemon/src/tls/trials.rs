@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,14 @@ pub(crate) struct Tried {
 
 /// All of them; the watcher writes, `weft why` reads.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trials(Arc<Mutex<HashMap<Tried, Course>>>);
+pub(crate) struct Trials(Arc<Mutex<All>>);
+
+#[derive(Debug, Default)]
+struct All {
+    courses: HashMap<Tried, Course>,
+    /// Other names of the files, each with the name that the courses have.
+    aliases: HashMap<Identity, Identity>,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Course {
@@ -49,11 +56,11 @@ struct Course {
 impl Trials {
     /// What a session's first calls have shown. Gives the trial's end, once.
     pub(super) fn shown(&self, tried: Tried, shown: Shown) -> Option<Trial> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() == MAX_TRIALS && !all.contains_key(&tried) {
+        let courses = &mut self.lock().courses;
+        if courses.len() == MAX_TRIALS && !courses.contains_key(&tried) {
             return None;
         }
-        let course = all.entry(tried).or_default();
+        let course = courses.entry(tried).or_default();
         if course.trial != Trial::Open {
             return None;
         }
@@ -67,16 +74,32 @@ impl Trials {
         (course.trial != Trial::Open).then_some(course.trial)
     }
 
-    /// How each stands of which a call was seen.
+    /// The same file as another mount shows it.
+    pub(super) fn also(&self, alias: Identity, file: Identity) {
+        self.lock().aliases.insert(alias, file);
+    }
+
+    /// How each stands of which a call was seen, under all names of its file.
     pub(crate) fn all(&self) -> Vec<(Tried, Trial)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().map(|(of, course)| (*of, course.trial)).collect()
+        let all = self.lock();
+        let mut rows = Vec::new();
+        for (of, course) in &all.courses {
+            let aliases = all.aliases.iter().filter(|(_, file)| **file == of.file);
+            let names = aliases.map(|(alias, _)| *alias).chain([of.file]);
+            rows.extend(names.map(|file| (Tried { file, ..*of }, course.trial)));
+        }
+        rows
     }
 
     /// The file is watched no more, or anew.
     pub(super) fn forget(&self, file: Identity) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|tried, _| tried.file != file);
+        let mut all = self.lock();
+        all.courses.retain(|tried, _| tried.file != file);
+        all.aliases.retain(|_, name| *name != file);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,6 +119,24 @@ impl fmt::Display for Trial {
 mod tests {
     use super::*;
 
+    fn own_file() -> Identity {
+        Identity::of(&std::fs::metadata("/proc/self/exe").unwrap())
+    }
+
+    #[test]
+    fn another_mount_shows_the_same_trial() {
+        let trials = Trials::default();
+        let file = own_file();
+        let alias = Identity::of(&std::fs::metadata("/").unwrap());
+        trials.also(alias, file);
+        let tried = Tried { file, library: 1 };
+        trials.shown(tried, Shown::Plaintext);
+        let names: Vec<_> = trials.all().iter().map(|(of, _)| of.file).collect();
+        assert_eq!(names, [alias, file]);
+        trials.forget(file);
+        assert!(trials.all().is_empty());
+    }
+
     #[test]
     fn ends() {
         use Shown::{Nonsense, Plaintext};
@@ -103,7 +144,7 @@ mod tests {
         let check = |shown: &[Shown], expected: &[Option<Trial>]| {
             let trials = Trials::default();
             let tried = Tried {
-                file: Identity::of((8, 1), 2),
+                file: own_file(),
                 library: 1,
             };
             let ends: Vec<_> = shown.iter().map(|it| trials.shown(tried, *it)).collect();

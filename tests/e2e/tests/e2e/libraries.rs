@@ -182,43 +182,70 @@ fn a_file_that_is_deleted() -> Result<()> {
     })
 }
 
-/// As in a container: the same library through an overlay, and a file that was copied up.
-#[test]
-fn files_of_an_overlay() -> Result<()> {
+/// Runs curl in a container-like overlay over the test's root directory, which has not changed anything but what `prepare` does.
+fn curl_in_overlay(scene: &Scene, prepare: &str, arguments: &[String]) -> Result<()> {
     const MOUNT: &str = "set -e; root=$1; place=$2; mount -t tmpfs tmpfs $place; \
         mkdir $place/upper $place/work $place/root; \
         mount -t overlay overlay -o lowerdir=$root,upperdir=$place/upper,workdir=$place/work $place/root; \
-        touch $place/root/usr/lib/x86_64-linux-gnu/libssl.so.3; mount --rbind /proc $place/root/proc; \
-        mount --rbind /dev $place/root/dev; shift 2; exec chroot $place/root \"$@\"";
+        eval \"$3\"; mount --rbind /proc $place/root/proc; \
+        mount --rbind /dev $place/root/dev; shift 3; exec chroot $place/root \"$@\"";
+    let place = std::env::temp_dir().join(format!("{}-overlay", scene.tag));
+    fs::create_dir_all(&place)?;
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .args(["sh", "-c", MOUNT, "sh"])
+        .arg(scene.workloads.root())
+        .arg(&place)
+        .arg(prepare)
+        .args(["/usr/bin/curl", "--silent", "--insecure", "--http1.1"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status()?;
+    ensure!(status.success(), "curl in an overlay: {status}");
+    fs::remove_dir(&place)?;
+    Ok(())
+}
+
+/// They share the files below their overlays, where the probes stand: one set for all.
+#[test]
+fn containers_of_one_image() -> Result<()> {
     on_scene(&[Group::Web, Group::Load], |scene| {
         let server = nginx(scene)?;
-        let place = std::env::temp_dir().join(format!("{}-overlay", scene.tag));
-        fs::create_dir_all(&place)?;
+        let (weft, metrics) = with_metrics(scene, "")?;
+        let watched = || Ok::<_, anyhow::Error>(metrics.read()?.sum("weft_tls_files_watched", ""));
+        let before = watched()?;
+        let url = format!("https://{}/{}", server.listen().text(), scene.tag);
+        for container in 0..3 {
+            curl_in_overlay(scene, "", &[format!("{url}-{container}")])?;
+            let now = watched()?;
+            ensure!(now == before, "{before} files were watched, now {now}");
+        }
+        let spans = scene.finish(weft)?;
+        for container in 0..3 {
+            let at = spans.at(&format!("/{}-{container}", scene.tag));
+            ensure!(
+                at.servers().one()?.is_child_of(at.clients().one()?),
+                "{spans}"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// A file that a container has changed is one of its own.
+#[test]
+fn files_of_an_overlay() -> Result<()> {
+    const CHANGE: &str = "touch $place/root/usr/lib/x86_64-linux-gnu/libssl.so.3";
+    on_scene(&[Group::Web, Group::Load], |scene| {
+        let server = nginx(scene)?;
         let weft = scene.weft()?.start()?;
         let url = format!("https://{}/{}", server.listen().text(), scene.tag);
         for number in 0..2 {
-            let status = Command::new("unshare")
-                .args([
-                    "--mount",
-                    "--propagation",
-                    "private",
-                    "sh",
-                    "-c",
-                    MOUNT,
-                    "sh",
-                ])
-                .arg(scene.workloads.root())
-                .arg(&place)
-                .args(["/usr/bin/curl", "--silent", "--insecure", "--http1.1"])
-                // Nobody has used this library yet: by the time of the second request it is watched.
-                .args(["--rate", "5/s"])
-                .arg(format!("{url}-first"))
-                .arg(format!("{url}-{number}"))
-                .stdout(Stdio::null())
-                .status()?;
-            ensure!(status.success(), "curl in an overlay: {status}");
+            // Nobody has used this library yet: by the time of the second request it is watched.
+            let rate = ["--rate".to_owned(), "5/s".to_owned()];
+            let urls = [format!("{url}-first"), format!("{url}-{number}")];
+            curl_in_overlay(scene, CHANGE, &[rate, urls].concat())?;
         }
-        fs::remove_dir(&place)?;
         let spans = scene.finish(weft)?;
         // Of the first request the client may come before the probes; the server may not.
         let first = spans.at(&format!("/{}-first", scene.tag));
