@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use weft_flow::span::Span;
+use weft_flow::span::{Endpoint, Kind, Span};
 
 use crate::{
     discover::{Described, Processes, Resource, Value},
@@ -124,15 +124,20 @@ impl Gate {
 
     fn leave(
         &mut self,
-        span: Box<Span>,
+        mut span: Box<Span>,
         described: Described,
         processes: &Processes,
         policy: &Policy,
         now_ns: u64,
         out: &mut Vec<Finished>,
     ) {
-        // Only a cluster sets limits.
+        // Only a cluster sets limits and has names.
         let cluster = policy.cluster();
+        if let (Some(cluster), Kind::Client, Endpoint::Inet(peer)) =
+            (cluster, span.kind, &span.peer)
+        {
+            span.peer_service = cluster.service_at(peer.ip()).cloned();
+        }
         let facts = cluster.and_then(|_| processes.facts(span.process));
         let limit = facts.and_then(|facts| policy.terms(facts).limit);
         if let Some((policy, limit)) = limit

@@ -36,6 +36,16 @@ pub struct Span {
     pub tls: bool,
     /// What the hello of its connection said.
     pub hello: Option<Arc<Hello>>,
+    /// Who is called, where the daemon knows it; the flow does not.
+    pub peer_service: Option<Arc<PeerService>>,
+}
+
+/// A service as its own resource names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerService {
+    /// Empty: none.
+    pub namespace: String,
+    pub name: String,
 }
 
 /// Of a TLS connection whose beginning was seen.

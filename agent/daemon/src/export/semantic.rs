@@ -125,6 +125,12 @@ impl Describer {
             Endpoint::Unix => out.text("network.transport", "unix"),
             Endpoint::Unproved => {}
         }
+        if let Some(service) = &span.peer_service {
+            out.text("service.peer.name", &service.name);
+            if !service.namespace.is_empty() {
+                out.text("service.peer.namespace", &service.namespace);
+            }
+        }
         if let Some(hello) = &span.hello {
             if let Some(name) = &hello.server_name {
                 out.text("tls.client.server_name", name);

@@ -1,11 +1,18 @@
 //! What is known of the cluster, and what follows from it: pure state, told by the watches.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
     sync::Arc,
 };
 
-use super::objects::{InjectSpec, LimitsSpec, Pod, SamplingSpec, TracePolicy, Wish};
+use weft_flow::span::PeerService;
+
+use super::{
+    metadata,
+    names::Names,
+    objects::{InjectSpec, LimitsSpec, Pod, SamplingSpec, Service, TracePolicy, Wish},
+};
 use crate::config::{Action, Kubernetes};
 
 /// A snapshot: pods and policies are shared, so that a copy is cheap.
@@ -17,6 +24,9 @@ pub(crate) struct Cluster {
     /// Labels, of those that have one.
     namespaces: HashMap<String, Wish>,
     policies: BTreeMap<(String, String), Arc<TracePolicy>>,
+    /// Uids.
+    services: Arc<HashSet<String>>,
+    names: Arc<Names>,
     /// Lists that have come whole.
     pub(super) listed: Listed,
 }
@@ -60,6 +70,8 @@ impl Cluster {
             pods: HashMap::new(),
             namespaces: HashMap::new(),
             policies: BTreeMap::new(),
+            services: Arc::default(),
+            names: Arc::default(),
             listed: Listed::default(),
         }
     }
@@ -80,6 +92,11 @@ impl Cluster {
 
     pub(crate) fn policies(&self) -> impl Iterator<Item = &Arc<TracePolicy>> {
         self.policies.values()
+    }
+
+    /// Who is called at an address.
+    pub(crate) fn service_at(&self, address: IpAddr) -> Option<&Arc<PeerService>> {
+        self.names.at(address)
     }
 
     /// The annotation wins over the namespace, that over the configuration.
@@ -147,6 +164,8 @@ impl Cluster {
                         super::objects::TRACE
                     );
                 }
+                let service = metadata::service(&pod, &self.settings);
+                Arc::make_mut(&mut self.names).put(&pod.uid, &pod.addresses, service);
                 self.pods.insert(pod.uid.clone(), Arc::new(pod));
                 true
             }
@@ -154,16 +173,19 @@ impl Cluster {
     }
 
     pub(super) fn remove_pod(&mut self, uid: &str) -> bool {
+        Arc::make_mut(&mut self.names).remove(uid);
         self.pods.remove(uid).is_some()
     }
 
     /// Those are all there are.
     pub(super) fn set_pods(&mut self, pods: Vec<Pod>) -> bool {
-        let before = self.pods.len();
-        let kept: std::collections::HashSet<&str> =
-            pods.iter().map(|pod| pod.uid.as_str()).collect();
-        self.pods.retain(|uid, _| kept.contains(uid.as_str()));
-        let mut changed = before != self.pods.len() || !self.listed.pods;
+        let kept: HashSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
+        let gone = self.pods.keys().filter(|uid| !kept.contains(uid.as_str()));
+        let gone: Vec<String> = gone.cloned().collect();
+        let mut changed = !gone.is_empty() || !self.listed.pods;
+        for uid in gone {
+            self.remove_pod(&uid);
+        }
         for pod in pods {
             changed |= self.put_pod(pod);
         }
@@ -192,8 +214,9 @@ impl Cluster {
 
     pub(super) fn set_namespaces(&mut self, wishes: Vec<(String, Option<Wish>)>) -> bool {
         let before = self.namespaces.len();
-        let has = |name: &str| wishes.iter().any(|(known, _)| known == name);
-        self.namespaces.retain(|name, _| has(name));
+        let kept: HashSet<&str> = wishes.iter().map(|(name, _)| name.as_str()).collect();
+        self.namespaces
+            .retain(|name, _| kept.contains(name.as_str()));
         let mut changed = before != self.namespaces.len() || !self.listed.namespaces;
         for (name, wish) in wishes {
             changed |= self.put_namespace(&name, wish);
@@ -218,14 +241,50 @@ impl Cluster {
 
     pub(super) fn set_policies(&mut self, policies: Vec<TracePolicy>) -> bool {
         let before = self.policies.len();
-        let has = |(namespace, name): &(String, String)| {
-            let mut policies = policies.iter();
-            policies.any(|it| it.namespace == *namespace && it.name == *name)
-        };
-        self.policies.retain(|key, _| has(key));
+        let kept: HashSet<(&str, &str)> = policies
+            .iter()
+            .map(|it| (it.namespace.as_str(), it.name.as_str()))
+            .collect();
+        self.policies
+            .retain(|(namespace, name), _| kept.contains(&(namespace, name)));
         let mut changed = before != self.policies.len();
         for policy in policies {
             changed |= self.put_policy(policy);
+        }
+        changed
+    }
+
+    /// Nothing that is judged depends on it.
+    pub(super) fn put_service(&mut self, service: Service) -> bool {
+        let Service {
+            uid,
+            namespace,
+            name,
+            addresses,
+        } = service;
+        let named = PeerService { namespace, name };
+        Arc::make_mut(&mut self.services).insert(uid.clone());
+        Arc::make_mut(&mut self.names).put(&uid, &addresses, named)
+    }
+
+    pub(super) fn remove_service(&mut self, uid: &str) -> bool {
+        Arc::make_mut(&mut self.services).remove(uid);
+        Arc::make_mut(&mut self.names).remove(uid)
+    }
+
+    pub(super) fn set_services(&mut self, services: Vec<Service>) -> bool {
+        let kept: HashSet<&str> = services.iter().map(|it| it.uid.as_str()).collect();
+        let gone = self
+            .services
+            .iter()
+            .filter(|uid| !kept.contains(uid.as_str()));
+        let gone: Vec<String> = gone.cloned().collect();
+        let mut changed = false;
+        for uid in gone {
+            changed |= self.remove_service(&uid);
+        }
+        for service in services {
+            changed |= self.put_service(service);
         }
         changed
     }

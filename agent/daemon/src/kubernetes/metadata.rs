@@ -3,6 +3,8 @@
 //! Source: OpenTelemetry semantic conventions, "Kubernetes", and "Specify resource attributes using
 //! Kubernetes annotations" for `service.*`.
 
+use weft_flow::span::PeerService;
+
 use super::objects::{Owner, Pod, PodContainer, RESOURCE};
 use crate::{
     config::Kubernetes,
@@ -82,6 +84,17 @@ pub(crate) fn describe(
         if let Some(key) = name.strip_prefix(RESOURCE) {
             resource.set(key.to_owned(), value.as_str());
         }
+    }
+}
+
+/// What others call the pod: what its own resource says.
+pub(super) fn service(pod: &Pod, settings: &Kubernetes) -> PeerService {
+    let mut resource = Resource::default();
+    describe(&mut resource, pod, None, settings);
+    let text = |key| resource.text(key).unwrap_or_default().to_owned();
+    PeerService {
+        namespace: text("service.namespace"),
+        name: text("service.name"),
     }
 }
 

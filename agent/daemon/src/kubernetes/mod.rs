@@ -1,9 +1,10 @@
-//! Pods of this node, their namespaces and the policies for them, as the API server tells of them.
+//! Pods of this node, their namespaces and the policies for them, and the names of Services, as the API server tells of them.
 //!
 //! One list and one watch for each kind. What is known stays when the server is away.
 
 mod cluster;
 mod metadata;
+mod names;
 mod objects;
 mod status;
 #[cfg(test)]

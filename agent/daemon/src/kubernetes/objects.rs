@@ -1,11 +1,11 @@
 //! What is kept of the API server's objects, and the parts of them that are read for it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::{
     api::ApiResource,
-    core::{Object, Selector, SelectorExt as _},
+    core::{NotUsed, Object, Selector, SelectorExt as _},
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,17 @@ pub(crate) struct Pod {
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) owner: Option<Owner>,
     pub(crate) containers: Vec<PodContainer>,
+    /// Its own; none if it has its node's.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// A Service of any namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    pub(super) uid: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// Of annotations that are resource attributes.
@@ -111,6 +122,7 @@ pub(crate) struct LimitsSpec {
 
 /// As they come from the API server: fields that nobody reads are passed over.
 pub(super) type PodObject = Object<PodSpec, PodStatus>;
+pub(super) type ServiceObject = Object<ServiceSpec, NotUsed>;
 pub(super) type PolicyObject = Object<PolicySpec, serde_json::Value>;
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -119,6 +131,7 @@ pub(super) struct PodSpec {
     node_name: String,
     containers: Vec<ContainerSpec>,
     init_containers: Vec<ContainerSpec>,
+    host_network: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -134,6 +147,22 @@ pub(super) struct PodStatus {
     container_statuses: Vec<ContainerStatus>,
     init_container_statuses: Vec<ContainerStatus>,
     ephemeral_container_statuses: Vec<ContainerStatus>,
+    #[serde(rename = "podIPs")]
+    addresses: Vec<PodAddress>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct PodAddress {
+    ip: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ServiceSpec {
+    /// `None` for one that is headless. Several Services may share an external address, none shares these.
+    #[serde(rename = "clusterIPs")]
+    addresses: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -181,8 +210,14 @@ impl Pod {
             .into_iter()
             .find(|owner| owner.controller == Some(true));
         let status = object.status.unwrap_or_default();
+        let own = status.addresses.iter().map(|it| it.ip.as_str());
+        let addresses = match object.spec.host_network {
+            true => Vec::new(),
+            false => addresses(own),
+        };
         Some(Self {
             uid: uid?,
+            addresses,
             namespace: namespace.unwrap_or_default(),
             name: name.unwrap_or_default(),
             trace,
@@ -208,12 +243,33 @@ impl Pod {
     }
 }
 
+// === impl Service ===
+
+impl Service {
+    /// `None`: an object without a uid.
+    pub(super) fn of(object: ServiceObject) -> Option<Self> {
+        let texts = object.spec.addresses.iter().map(String::as_str);
+        Some(Self {
+            addresses: addresses(texts),
+            uid: object.metadata.uid?,
+            namespace: object.metadata.namespace.unwrap_or_default(),
+            name: object.metadata.name.unwrap_or_default(),
+        })
+    }
+}
+
+/// What is none is passed over.
+fn addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<IpAddr> {
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
+
 fn containers(spec: &PodSpec, status: &PodStatus) -> Vec<PodContainer> {
     let statuses = || {
         let PodStatus {
             container_statuses,
             init_container_statuses,
             ephemeral_container_statuses,
+            addresses: _,
         } = status;
         container_statuses
             .iter()
@@ -281,12 +337,20 @@ impl TracePolicy {
 }
 
 pub(super) fn pods() -> ApiResource {
+    core("Pod", "pods")
+}
+
+pub(super) fn services() -> ApiResource {
+    core("Service", "services")
+}
+
+fn core(kind: &str, plural: &str) -> ApiResource {
     ApiResource {
         group: String::new(),
         version: "v1".to_owned(),
         api_version: "v1".to_owned(),
-        kind: "Pod".to_owned(),
-        plural: "pods".to_owned(),
+        kind: kind.to_owned(),
+        plural: plural.to_owned(),
     }
 }
 

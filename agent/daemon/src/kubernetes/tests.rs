@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::{
     cluster::{Cluster, PodRule, Terms},
-    objects::{Pod, PodObject, PolicyObject, TracePolicy, Wish},
+    objects::{Pod, PodObject, PolicyObject, Service, ServiceObject, TracePolicy, Wish},
     status::SeenPod,
 };
 use crate::config::{
@@ -76,6 +76,77 @@ fn what_is_kept_of_a_pod() {
     let container = pod.container(&id).unwrap();
     assert_eq!((container.name.as_str(), container.restarts), ("app", 2));
     assert_eq!(pod.container(&"b".repeat(64)), None);
+}
+
+#[test]
+fn who_is_called_at_an_address() {
+    let service = |uid: &str, name: &str, address: &str| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"uid": uid, "namespace": "shop", "name": name},
+            "spec": {"clusterIPs": [address], "externalIPs": ["203.0.113.9"], "ports": []},
+            "status": {"loadBalancer": {}},
+        });
+        let object: ServiceObject = serde_json::from_value(object).unwrap();
+        Service::of(object).unwrap()
+    };
+    let with_address = |uid: &str, host: bool| {
+        let more = json!({
+            "metadata": {"annotations": {"resource.opentelemetry.io/service.name": "cart"}},
+            "spec": {"hostNetwork": host}, "status": {"podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd00::7"}]},
+        });
+        pod(uid, "shop", &more)
+    };
+    let mut cluster = Cluster::new(Kubernetes::default());
+    let name = |cluster: &Cluster, address: &str| {
+        let service = cluster.service_at(address.parse().unwrap());
+        service.map(|it| format!("{}/{}", it.namespace, it.name))
+    };
+    let check = |cluster: &Cluster, expected: [(&str, Option<&str>); 4]| {
+        for (address, expected) in expected {
+            assert_eq!(name(cluster, address).as_deref(), expected, "{address}");
+        }
+    };
+    assert!(cluster.set_services(vec![
+        service("s", "web", "10.92.0.1"),
+        service("n", "none", "None")
+    ]));
+    assert!(!cluster.put_service(service("s", "web", "10.92.0.1")));
+    cluster.set_pods(vec![with_address("u", false), with_address("h", true)]);
+    check(
+        &cluster,
+        [
+            ("10.92.0.1", Some("shop/web")),
+            ("::ffff:10.92.0.1", Some("shop/web")),
+            ("10.0.0.7", Some("shop/cart")),
+            ("fd00::7", Some("shop/cart")),
+        ],
+    );
+    // The address goes to another pod before the first is gone.
+    cluster.put_pod(with_address("v", false));
+    cluster.remove_pod("u");
+    // The Service changes its address.
+    assert!(cluster.set_services(vec![service("s", "web", "10.92.0.2")]));
+    check(
+        &cluster,
+        [
+            ("10.92.0.1", None),
+            ("10.92.0.2", Some("shop/web")),
+            ("10.0.0.7", Some("shop/cart")),
+            ("203.0.113.9", None),
+        ],
+    );
+    cluster.set_pods(Vec::new());
+    assert!(cluster.remove_service("s"));
+    check(
+        &cluster,
+        [
+            ("10.92.0.2", None),
+            ("10.0.0.7", None),
+            ("203.0.113.9", None),
+            ("fd00::7", None),
+        ],
+    );
 }
 
 #[test]

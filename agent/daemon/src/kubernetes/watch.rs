@@ -17,7 +17,10 @@ use tokio::time::{self, Instant};
 
 use super::{
     cluster::Cluster,
-    objects::{Pod, PodObject, PolicyObject, TracePolicy, Wish, pods, policies},
+    objects::{
+        Pod, PodObject, PolicyObject, Service, ServiceObject, TracePolicy, Wish, pods, policies,
+        services,
+    },
 };
 use crate::telemetry::{Counter, Gauge, Registry};
 
@@ -28,12 +31,14 @@ pub(super) struct Watches {
     pods: Vec<Pod>,
     namespaces: Vec<(String, Option<Wish>)>,
     policies: Vec<TracePolicy>,
+    services: Vec<Service>,
 }
 
 pub(super) struct Figures {
     pods: Kind,
     namespaces: Kind,
     policies: Kind,
+    services: Kind,
     known: Gauge,
 }
 
@@ -71,6 +76,7 @@ impl Watches {
             pods: Vec::new(),
             namespaces: Vec::new(),
             policies: Vec::new(),
+            services: Vec::new(),
         }
     }
 
@@ -79,10 +85,12 @@ impl Watches {
         let of_node = all().fields(&format!("spec.nodeName={node}"));
         let pods: Api<PodObject> = Api::all_with(client.clone(), &pods());
         let policies: Api<PolicyObject> = Api::all_with(client.clone(), &policies());
+        let services: Api<ServiceObject> = Api::all_with(client.clone(), &services());
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client);
         let mut pods = patient(watcher(pods, of_node));
         let mut namespaces = patient(watcher(namespaces, all()));
         let mut policies = patient(watcher(policies, all()));
+        let mut services = patient(watcher(services, all()));
         let mut due: Option<Instant> = None;
         let mut looks = time::interval(LOOK);
         loop {
@@ -101,6 +109,7 @@ impl Watches {
                 Some(event) = pods.next() => self.pod(event),
                 Some(event) = namespaces.next() => self.namespace(event),
                 Some(event) = policies.next() => self.policy(event),
+                Some(event) = services.next() => self.service(event),
                 _ = looks.tick() => {
                     self.figures.look_at_silence();
                     false
@@ -184,6 +193,32 @@ impl Watches {
             Some(Event::Delete(object)) => {
                 let namespace = object.namespace().unwrap_or_default();
                 self.cluster.remove_policy(&namespace, &object.name_any())
+            }
+        }
+    }
+
+    fn service(&mut self, event: watcher::Result<Event<ServiceObject>>) -> bool {
+        match self.figures.services.look(event) {
+            None => false,
+            Some(Event::Init) => {
+                self.services.clear();
+                false
+            }
+            Some(Event::InitApply(object)) => {
+                self.services.extend(Service::of(object));
+                false
+            }
+            Some(Event::InitDone) => {
+                let services = std::mem::take(&mut self.services);
+                self.cluster.set_services(services)
+            }
+            Some(Event::Apply(object)) => match Service::of(object) {
+                Some(service) => self.cluster.put_service(service),
+                None => false,
+            },
+            Some(Event::Delete(object)) => {
+                let uid = object.uid();
+                uid.is_some_and(|uid| self.cluster.remove_service(&uid))
             }
         }
     }
@@ -272,9 +307,10 @@ impl Figures {
             pods,
             namespaces,
             policies,
+            services,
             known: _,
         } = self;
-        for kind in [pods, namespaces, policies] {
+        for kind in [pods, namespaces, policies, services] {
             kind.look_at_silence();
         }
     }
@@ -284,6 +320,7 @@ impl Figures {
             pods: Kind::register(registry, "pods"),
             namespaces: Kind::register(registry, "namespaces"),
             policies: Kind::register(registry, "tracepolicies"),
+            services: Kind::register(registry, "services"),
             known: registry.gauge("weft_kubernetes_pods", "Pods of this node.", &[]),
         }
     }

@@ -567,5 +567,6 @@ fn span(kind: Kind, process: Process, mark: &Mark, carrier: &Carrier, head: Head
         outcome: Outcome::Complete,
         tls: carrier.tls,
         hello: None,
+        peer_service: None,
     }
 }

@@ -103,6 +103,21 @@ pub(super) fn metadata(proof: &mut Proof<'_>) -> Result<String> {
             }
         }
     }
+    for server in &spans.servers().0 {
+        let clients = spans.clients();
+        let client = clients.0.iter().find(|client| server.is_child_of(client));
+        let called = client.map(|it| {
+            (
+                it.get("service.peer.namespace"),
+                it.get("service.peer.name"),
+            )
+        });
+        let is = (server.resource("service.namespace"), server.service());
+        ensure!(
+            called.is_none_or(|called| called == is),
+            "{called:?} was called in\n{server}"
+        );
+    }
     let linked = spans.servers().filter(|span| span.service() == ORDERS.name);
     for span in &linked.0 {
         let parent = spans.0.iter().find(|parent| span.is_child_of(parent));

@@ -67,6 +67,7 @@ pub(crate) fn span(kind: Kind) -> Box<Span> {
         outcome: Outcome::Complete,
         tls: false,
         hello: None,
+        peer_service: None,
     })
 }
 
