@@ -26,10 +26,11 @@ pub struct Cast {
 }
 
 /// What the scenarios need from the archive.
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     Group::Web,
     Group::Python,
     Group::Node,
+    Group::Npm,
     Group::Java,
     Group::Go,
     Group::Php,
@@ -78,7 +79,7 @@ impl Casting<'_> {
         use Protocol::Http1;
 
         let go = self.app("go", Interleaved, &Go::new("go"))?;
-        let express = self.app("express", Interleaved, &Express::new("express"))?;
+        let express = self.app("express", Interleaved, &Express::with_symbols("express"))?;
         let java = self.app("java", Blocking, &Java::new("java"))?;
         let puma = self.app("puma", Blocking, &Puma::new("puma"))?;
         let sync = self.app("gunicorn sync", Blocking, &Gunicorn::sync("sync"))?;

@@ -10,6 +10,8 @@ pub struct Express {
     pub service: String,
     /// As Node sees it.
     pub script: String,
+    /// Which Node.
+    pub node: String,
 }
 
 impl Express {
@@ -18,6 +20,15 @@ impl Express {
             listen: None,
             service: service.to_owned(),
             script: format!("{}/node/hop.js", apps::DIR),
+            node: "/usr/bin/node".to_owned(),
+        }
+    }
+
+    /// On Node.js 22 as npm has it, with symbols. Needs [`Group::Npm`](crate::Group::Npm), too.
+    pub fn with_symbols(service: &str) -> Self {
+        Self {
+            node: "/srv/npm/node22/bin/node".to_owned(),
+            ..Self::new(service)
         }
     }
 }
@@ -29,6 +40,8 @@ impl Program for Express {
 
     fn prepare(&self, _: &Place<'_>) -> Result<Launch> {
         let listen = listen_or_loopback(self.listen.as_ref())?;
-        Launch::new(listen, ["/usr/bin/node", &self.script]).hosted(&self.service)
+        let launch = Launch::new(listen, [&*self.node, &self.script]).hosted(&self.service)?;
+        // Where the archive's Node looks by itself.
+        Ok(launch.env("NODE_PATH", "/usr/share/nodejs"))
     }
 }
