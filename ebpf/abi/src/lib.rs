@@ -38,4 +38,4 @@ pub use tls::{
 };
 
 /// Raised by every change of a layout in this crate.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;

@@ -36,6 +36,10 @@ pub struct Runtime {
     pub function_context: u32,
     /// Node.js: distance from the root register to `undefined`, bytes.
     pub undefined: u32,
+    /// Go before 1.21: offset of `g.m`.
+    pub thread: u32,
+    /// Go before 1.21: offset of `m.curg`; 0: there is `g.parentGoid`, or it is not known.
+    pub running: u32,
 }
 
 /// Bits of [`Runtime::flags`].

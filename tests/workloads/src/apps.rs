@@ -29,6 +29,7 @@ const FILES: &[(&str, &str)] = &[
     ("tasks/gate.py", include_str!("../apps/tasks/gate.py")),
     ("tasks/ask.py", include_str!("../apps/tasks/ask.py")),
     ("tasks/gate.js", include_str!("../apps/tasks/gate.js")),
+    ("tasks/gate.go", include_str!("../apps/tasks/gate.go")),
     ("tasks/Gate.java", include_str!("../apps/tasks/Gate.java")),
     ("rust/Cargo.toml", include_str!("../apps/rust/Cargo.toml")),
     ("rust/Cargo.lock", include_str!("../apps/rust/Cargo.lock")),
@@ -79,6 +80,20 @@ const BUILDS: &[(Group, &str, &str, &[&str])] = &[
             "-o",
             "tls",
             "tls.go",
+        ],
+    ),
+    (
+        Group::Go,
+        "tasks/gate.go",
+        "tasks/gate",
+        &[
+            "/usr/bin/go",
+            "build",
+            "-ldflags",
+            "-s -w",
+            "-o",
+            "gate",
+            "gate.go",
         ],
     ),
     (

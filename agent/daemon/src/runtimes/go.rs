@@ -12,6 +12,7 @@ pub(super) fn places(goroutines: &Goroutines) -> Vec<Place> {
     let Goroutines {
         id: _,
         parent: _,
+        creator: _,
         created,
         gives,
         takes,
@@ -41,6 +42,8 @@ pub(super) fn facts(goroutines: &Goroutines) -> Runtime {
         kind: RuntimeKind::Go as u32,
         id: goroutines.id,
         parent: goroutines.parent.unwrap_or(0),
+        thread: goroutines.creator.map_or(0, |it| it.thread),
+        running: goroutines.creator.map_or(0, |it| it.running),
         ..Runtime::default()
     }
 }
@@ -53,6 +56,7 @@ impl fmt::Display for Told<'_> {
         let Goroutines {
             id,
             parent,
+            creator,
             created,
             gives,
             serves,
@@ -63,6 +67,9 @@ impl fmt::Display for Told<'_> {
         write!(f, "goroutines are told apart (goid at {id}")?;
         if let Some(parent) = parent {
             write!(f, ", parentGoid at {parent}")?;
+        }
+        if let Some(creator) = creator {
+            write!(f, ", curg at {}", creator.running)?;
         }
         f.write_str(")")?;
         if created.is_some() {

@@ -7,7 +7,14 @@
 //! newg.goid = pp.goidcache             mov rcx, [r8 + cache]; mov [rdi + goid], rcx
 //! pp.goidcache++                       inc [r8 + cache]
 //! ```
-//! Both must say the same of `goid`.
+//! Both must say the same of `goid`. Before Go 1.21, who has made a goroutine is told by what its thread runs, and where
+//! that stands by `runtime.systemstack`, which comes back to it:
+//!
+//! ```text
+//! g.m                                  mov rbx, [rax + m]
+//! g != m.curg?                         cmp rax, [rbx + curg]
+//! g = m.curg                           mov rax, [rbx + curg]
+//! ```
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
@@ -25,6 +32,8 @@ pub struct Goroutines {
     pub id: u32,
     /// Offset of `parentGoid`; `None` before Go 1.21.
     pub parent: Option<u32>,
+    /// Where there is none.
+    pub creator: Option<Creator>,
     /// Where a new goroutine stands in `rbx`.
     pub created: Option<Site>,
     /// Where a method's receiver stands in `rax` and the goroutine in `r14`: work is given to it.
@@ -45,7 +54,15 @@ pub struct Goroutines {
     pub problems: Vec<Problem>,
 }
 
+/// The way from a thread's own `g` to the goroutine that it runs: offsets of `g.m` and of `m.curg`, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Creator {
+    pub thread: u32,
+    pub running: u32,
+}
+
 const NEW: &str = "runtime.newproc1";
+const SWITCH: &str = "runtime.systemstack";
 const CREATE: &str = "runtime.newproc.func1";
 const QUEUE: &[u8] = b"runtime.runqput";
 /// In every program that uses sockets.
@@ -93,8 +110,8 @@ pub(super) fn find(
     text: impl Fn(u64) -> Option<u64>,
 ) -> Result<Option<Goroutines>, &'static str> {
     const ABSENT: &str = "runtime.newproc1 is not in its table of functions";
-    let [new, create, gives, takes, receive] =
-        table.functions([NEW, CREATE, GIVES, TAKES, RECEIVE]);
+    let [new, create, switch, gives, takes, receive] =
+        table.functions([NEW, CREATE, SWITCH, GIVES, TAKES, RECEIVE]);
     if receive.is_none() {
         return Ok(None);
     }
@@ -104,23 +121,24 @@ pub(super) fn find(
     let (id, parent) = code(new)
         .and_then(|code| offsets(&code.0))
         .ok_or("the code of runtime.newproc1 has an unknown shape")?;
+    let creator = switch
+        .filter(|_| parent.is_none())
+        .and_then(code)
+        .and_then(|code| creator(&code.0));
     let mut found = Goroutines {
         id,
         parent,
+        creator,
         ..Goroutines::default()
     };
     let problem = |text: &str| Problem(text.to_owned());
     let callee = |target: u64| table.name(target.checked_sub(text)?);
     found.created = create
-        .filter(|_| parent.is_some())
+        .filter(|_| parent.is_some() || creator.is_some())
         .and_then(code)
         .and_then(|code| queued(&code.0, callee))
         .and_then(|at| site(image, &at));
-    if parent.is_none() {
-        found.problems.push(problem(
-            "goroutines do not know their creator (Go before 1.21): requests of created ones are not linked",
-        ));
-    } else if found.created.is_none() {
+    if found.created.is_none() {
         found.problems.push(problem(
             "where goroutines are made is not found: requests of created ones are not linked",
         ));
@@ -143,6 +161,12 @@ pub(super) fn find(
         known.filter_map(entry).collect()
     };
     found.serves = sites(&table.functions(SERVES));
+    if parent.is_none() && !found.serves.is_empty() {
+        found.serves.clear();
+        found.problems.push(problem(
+            "goroutines do not know their creator (Go before 1.21): what net/http serves over HTTP/2 is not linked",
+        ));
+    }
     found.reads = sites(&table.functions(READS));
     let [queues] = table.functions([QUEUES]);
     let sends = sites(&table.functions(SENDS));
@@ -218,6 +242,29 @@ fn offsets(code: &[Instruction]) -> Option<(u32, Option<u32>)> {
     }
     let parent = parent.map(u32::try_from).transpose().ok()?;
     Some((u32::try_from(id).ok()?, parent))
+}
+
+/// Of `systemstack`, which is written in assembly.
+fn creator(code: &[Instruction]) -> Option<Creator> {
+    let offset = |it: &Instruction, base: Register| {
+        let is = it.memory_base() == base && it.memory_index() == Register::None;
+        is.then(|| u32::try_from(it.memory_displacement64()).ok())?
+    };
+    let loads = |to: Register, base: Register| {
+        let mut offsets = code
+            .iter()
+            .filter(move |it| it.code() == Code::Mov_r64_rm64 && it.op0_register() == to)
+            .filter(|it| it.op1_kind() == OpKind::Memory)
+            .filter_map(move |it| offset(it, base));
+        let first = offsets.next()?;
+        offsets.all(|other| other == first).then_some(first)
+    };
+    let thread = loads(Register::RBX, Register::RAX)?;
+    let running = loads(Register::RAX, Register::RBX)?;
+    let compared = code
+        .iter()
+        .any(|it| it.mnemonic() == Mnemonic::Cmp && offset(it, Register::RBX) == Some(running));
+    (compared && running != 0).then_some(Creator { thread, running })
 }
 
 /// A word that is taken from one structure and put into another one, by offsets.
@@ -309,7 +356,7 @@ fn site(image: &Image<'_>, at: &Instruction) -> Option<Site> {
 mod tests {
     use iced_x86::Instruction;
 
-    use super::{check, offsets, queued};
+    use super::{Creator, check, creator, offsets, queued};
     use crate::code::tests::decoded;
 
     const AT: u64 = 0x40_0000;
@@ -343,6 +390,33 @@ mod tests {
         ];
         for (hex, expected) in cases {
             assert_eq!(offsets(&code(&hex)), expected, "{hex}");
+        }
+    }
+
+    /// `runtime.systemstack` of Go 1.20.
+    #[test]
+    fn who_runs_on_a_thread() {
+        // mov rax, [tls g]; mov rbx, [rax+m]; cmp rax, [rbx+gsignal]; je; mov rdx, [rbx]; cmp rax, rdx; je;
+        // cmp rax, [rbx+curg]; jne; call
+        const TO: &str = "488b7c2408 64488b0425f8ffffff 488b5830 483b4350 745b 488b13 4839d0 7453 483b83c0000000 7552 e8d2f1ffff";
+        // mov [tls g], rdx; mov r14, rdx; mov rbx, [rdx+sp]; mov rsp, rbx; mov rdx, rdi; mov rdi, [rdi]; call rdi
+        const THERE: &str = "6448891425f8ffffff 4989d6 488b5a38 4889dc 4889fa 488b3f ffd7";
+        // mov rax, [tls g]; mov rbx, [rax+m]; mov rax, [rbx+curg]; mov [tls g], rax; mov rsp, [rax+sp]; ret
+        const BACK: &str =
+            "64488b0425f8ffffff 488b5830 488b83c0000000 6448890425f8ffffff 488b6038 c3";
+        const OTHER_THREAD: &str = "488b5838";
+        let found = Some(Creator {
+            thread: 0x30,
+            running: 0xc0,
+        });
+        for (parts, expected) in [
+            (&[TO, THERE, BACK][..], found),
+            (&[TO, THERE], None),
+            (&[THERE, BACK], None),
+            (&[TO, OTHER_THREAD, BACK], None),
+        ] {
+            let hex = parts.join(" ");
+            assert_eq!(creator(&code(&hex)), expected, "{hex}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::task;
 #[uprobe]
 fn go_created(ctx: ProbeContext) -> u32 {
     // SAFETY: the probe's own context.
-    task::created(unsafe { (*ctx.regs).rbx });
+    task::created(unsafe { ((*ctx.regs).r14, (*ctx.regs).rbx) });
     0
 }
 

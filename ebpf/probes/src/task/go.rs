@@ -44,7 +44,7 @@ pub(crate) fn serves_stream(g: u64, writer: u64) {
     };
     let stream = field(field(writer, 0), 0);
     let id = caller::read::<u32>(stream.wrapping_add(8)).unwrap_or(0);
-    if id != 0 {
+    if id != 0 && runtime.parent != 0 {
         serve(tgid, task, field(g, runtime.parent), id);
     }
 }
@@ -91,16 +91,23 @@ pub(crate) fn sends_stream(g: u64, item: u64) {
     }
 }
 
-/// A goroutine was made: `g` is the new one.
+/// A goroutine was made: `g` is the new one. It is made on the thread's own stack, `system`, for the
+/// one that the thread runs (`getg().m.curg`); since Go 1.21 it says itself by whom.
 #[inline(always)]
-pub(crate) fn created(g: u64) {
+pub(crate) fn created((system, g): (u64, u64)) {
     let tgid = tgid();
     let Some(runtime) = runtime(tgid, RuntimeKind::Go) else {
         return;
     };
-    if runtime.parent != 0 {
-        inherit(tgid, field(g, runtime.parent), || field(g, runtime.id));
-    }
+    let parent = if runtime.parent != 0 {
+        field(g, runtime.parent)
+    } else if runtime.running != 0 {
+        let creator = field(field(system, runtime.thread), runtime.running);
+        field(creator, runtime.id)
+    } else {
+        return;
+    };
+    inherit(tgid, parent, || field(g, runtime.id));
 }
 
 /// The goroutine `g` gives work away through `object`.

@@ -39,6 +39,11 @@ fn gevent() -> Result<()> {
 }
 
 #[test]
+fn goroutines_before_1_21() -> Result<()> {
+    linked(TasksKind::Goroutines)
+}
+
+#[test]
 fn virtual_threads() -> Result<()> {
     linked(TasksKind::VirtualThreads)
 }
@@ -81,6 +86,7 @@ fn node_worker() -> Result<()> {
 fn linked(kind: TasksKind) -> Result<()> {
     let groups = match kind {
         TasksKind::VirtualThreads => &[Group::Tasks, Group::Java][..],
+        TasksKind::Goroutines => &[Group::Tasks, Group::Go],
         TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => &[Group::Rust],
         _ => &[Group::Tasks],
     };

@@ -26,6 +26,8 @@ pub enum TasksKind {
     Hypercorn,
     /// A greenlet for each connection.
     Gevent,
+    /// Goroutines of Go 1.19, which do not know who has made them. Needs [`Group::Go`](crate::Group::Go), too.
+    Goroutines,
     /// A virtual thread for each request, on a JVM. Needs [`Group::Java`](crate::Group::Java), too.
     VirtualThreads,
     /// A task of Tokio for each connection, on several threads.
@@ -93,6 +95,7 @@ impl Program for Tasks {
             TasksKind::Uvicorn | TasksKind::Uvloop => "uvicorn",
             TasksKind::Hypercorn => "hypercorn",
             TasksKind::Gevent => "gevent",
+            TasksKind::Goroutines => "go",
             TasksKind::VirtualThreads => "java",
             TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => "tokio",
             TasksKind::Agent => "agent",
@@ -113,6 +116,7 @@ impl Program for Tasks {
                 let classes = format!("{}/tasks", apps::DIR);
                 owned(&[JAVA, "-Xmx256m", "-cp", &classes, "Gate"])
             }
+            TasksKind::Goroutines => owned(&[&file("gate")]),
             TasksKind::Tokio => owned(&[&gate("gate"), "many"]),
             TasksKind::TokioAlone => owned(&[&gate("gate"), "one"]),
             TasksKind::TokioStripped => owned(&[&gate("gate-stripped"), "many"]),
