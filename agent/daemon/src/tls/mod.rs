@@ -12,7 +12,7 @@ mod roots;
 mod trials;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fs, io,
     path::Path,
     sync::{
@@ -100,6 +100,8 @@ struct Watcher {
     selector: Selector,
     known: Known,
     roots: Roots,
+    /// Libraries that lie ready for processes: looked into when there is nothing else to do.
+    ready: VecDeque<(u32, Mapped)>,
     processes: HashMap<u32, Process>,
     /// Looks to come.
     due: Vec<(Instant, u32)>,
@@ -179,6 +181,7 @@ impl Watch {
                     selector,
                     known: Known::default(),
                     roots: Roots::default(),
+                    ready: VecDeque::new(),
                     processes: HashMap::new(),
                     due: Vec::new(),
                     trials,
@@ -187,6 +190,7 @@ impl Watch {
                     figures,
                 };
                 watcher.look_at_new();
+                while watcher.look_at_ready() {}
                 let _late = looked.send(());
                 watcher.run(&news);
                 watcher.detach();
@@ -242,7 +246,12 @@ impl Watcher {
         loop {
             let now = Instant::now();
             let next = self.due.iter().map(|(at, _)| *at).min();
-            let wait = next.map_or(LINGER, |at| at.saturating_duration_since(now));
+            let wait = match next {
+                _ if !self.ready.is_empty() => Duration::ZERO,
+                Some(at) => at.saturating_duration_since(now),
+                None => LINGER,
+            };
+            let mut idle = false;
             match news.recv_timeout(wait) {
                 Ok(News::Began(pid)) => {
                     self.ended(pid);
@@ -269,7 +278,7 @@ impl Watcher {
                     self.due.retain(|(_, due)| !pids.contains(due));
                     self.known.let_go(now);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => idle = true,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let now = Instant::now();
@@ -283,6 +292,9 @@ impl Watcher {
             });
             ripe.sort_unstable();
             ripe.dedup();
+            if idle && ripe.is_empty() {
+                self.look_at_ready();
+            }
             for pid in ripe {
                 self.look(pid);
             }
@@ -369,7 +381,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at what a process has mapped by now, and, once, at what lies ready for it.
+    /// Looks at what a process has mapped by now.
     fn look(&mut self, pid: u32) {
         let Ok(mapped) = mapped(pid) else {
             return self.ended(pid);
@@ -379,7 +391,8 @@ impl Watcher {
             self.uses(pid, &file);
         }
         if new {
-            self.look_at_root(pid);
+            let ready = self.roots.libraries(pid).into_iter();
+            self.ready.extend(ready.map(|file| (pid, file)));
         }
         self.processes
             .entry(pid)
@@ -433,11 +446,17 @@ impl Watcher {
         Some(file.identity)
     }
 
-    /// Libraries that nobody has loaded yet: a program that lives for one request would have sent it before they are found.
-    fn look_at_root(&mut self, pid: u32) {
-        for file in self.roots.libraries(pid) {
+    /// Looks into a library that nobody may have loaded yet: a program that lives for one request would have sent it before
+    /// it is found. False: there is none.
+    fn look_at_ready(&mut self) -> bool {
+        let Some((pid, file)) = self.ready.pop_front() else {
+            return false;
+        };
+        if self.processes.contains_key(&pid) {
             self.uses(pid, &file);
+            self.count();
         }
+        true
     }
 
     /// A library that was found by its code holds, or goes.
