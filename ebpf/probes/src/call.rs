@@ -2,9 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_prandom_u32,
-};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_get_prandom_u32};
 use weft_abi::{
     CloseRecord, Connection, Control, Counter, DataFlags, DataRecord, Descent, Direction, Half,
     Missing, Mode, RecordKind, Stage, TAIL_BYTES,
@@ -48,6 +46,8 @@ const SAMPLED_OUT: u32 = 2;
 const SHORT: u32 = 4;
 /// Fourth bit: its process was not selected for a time, in which nothing was counted.
 pub(crate) const LAPSED: u32 = 8;
+/// Fifth bit, with `SAMPLED_OUT`: it was received.
+const REQUESTS_RX: u32 = 16;
 
 /// `ret`: what the call returned. `flags`: of a receive call, as the kernel saw them.
 #[inline(always)]
@@ -95,13 +95,11 @@ pub(crate) fn socket_call(
         inserted = state.inserted;
         state.inserted = 0;
     }
-    // SAFETY: the helper takes no argument.
-    let time_ns = unsafe { bpf_ktime_get_ns() };
     if !judged || state.announced & ANNOUNCED == 0 {
         let call = Judged {
             tid,
             tgid,
-            time_ns,
+            time_ns: emit::now(),
             tcp,
             sequence,
             direction,
@@ -115,7 +113,7 @@ pub(crate) fn socket_call(
     if ret == 0 {
         // SAFETY: `sk` is a hook's argument.
         if unsafe { load::<u8>(sk, &kernel::SOCK_SHUTDOWN) } & RCV_SHUTDOWN != 0 {
-            closed(state, Direction::Rx, false, tgid, tid, time_ns);
+            closed(state, Direction::Rx, false, tgid, tid, emit::now());
         }
         return;
     }
@@ -136,6 +134,14 @@ pub(crate) fn socket_call(
     if state.stage == Stage::Muted as u32 {
         return count(Counter::CallsMuted);
     }
+    // Only where requests come from may the next one end it.
+    let sampled_out = state.announced & SAMPLED_OUT != 0 && state.stage == Stage::Follow as u32;
+    if sampled_out && receives != (state.announced & REQUESTS_RX != 0) {
+        if receives {
+            note_length(state, moved);
+        }
+        return count(Counter::CallsSampledOut);
+    }
     if state.stage == Stage::Secure as u32 && control.tls == 0 {
         return count(Counter::CallsSecure);
     }
@@ -154,7 +160,7 @@ pub(crate) fn socket_call(
             moved,
             tgid,
             data_flags: u32::from(data_flags | epoll(sk)),
-            time_ns,
+            time_ns: emit::now(),
             first: 0,
             address: 0,
         };
@@ -180,7 +186,7 @@ pub(crate) fn socket_call(
             moved,
             tgid,
             data_flags: u32::from(data_flags | epoll(sk)),
-            time_ns,
+            time_ns: emit::now(),
             first: source.first,
             address: source.first_address,
         };
@@ -197,7 +203,7 @@ pub(crate) fn socket_call(
         moved,
         tgid,
         tid,
-        time_ns,
+        time_ns: 0,
         direction,
     };
     data(desk, &call, source, state, control);
@@ -242,6 +248,7 @@ pub(crate) struct Call {
     pub(crate) moved: u32,
     pub(crate) tgid: u32,
     pub(crate) tid: u32,
+    /// 0: now.
     pub(crate) time_ns: u64,
     pub(crate) direction: Direction,
 }
@@ -281,10 +288,7 @@ pub(crate) fn data(
     }
     let was_short = state.announced & SHORT != 0;
     if receives {
-        state.announced &= !SHORT;
-        if call.moved < MIN_TOLD {
-            state.announced |= SHORT;
-        }
+        note_length(state, call.moved);
     }
     let stage = state.stage;
     if stage == Stage::Muted as u32 || (stage == Stage::Sniff as u32 && start == Start::Other) {
@@ -308,9 +312,9 @@ pub(crate) fn data(
         state.stage = Stage::Follow as u32;
     }
     if start == Start::Request {
-        state.announced &= !SAMPLED_OUT;
+        state.announced &= !(SAMPLED_OUT | REQUESTS_RX);
         if u64::from(chance(call)) >= control.sample_below {
-            state.announced |= SAMPLED_OUT;
+            state.announced |= SAMPLED_OUT | if receives { REQUESTS_RX } else { 0 };
             count(Counter::RequestsSampledOut);
         }
     }
@@ -371,6 +375,15 @@ pub(crate) fn data(
     missing(&mut piece, source);
 }
 
+/// A call that received so many bytes.
+#[inline(always)]
+fn note_length(state: &mut Connection, moved: u32) {
+    state.announced &= !SHORT;
+    if moved < MIN_TOLD {
+        state.announced |= SHORT;
+    }
+}
+
 /// The record of a whole call.
 #[inline(always)]
 fn piece(call: &Call, cookie: u64, flags: u16) -> Piece {
@@ -378,6 +391,11 @@ fn piece(call: &Call, cookie: u64, flags: u16) -> Piece {
     if !call.sk.is_null() {
         flags |= epoll(call.sk);
     }
+    let time_ns = if call.time_ns == 0 {
+        emit::now()
+    } else {
+        call.time_ns
+    };
     Piece {
         record: DataRecord {
             header: emit::header(
@@ -386,7 +404,7 @@ fn piece(call: &Call, cookie: u64, flags: u16) -> Piece {
                 flags,
                 call.tgid,
                 call.tid,
-                call.time_ns,
+                time_ns,
             ),
             cookie,
             offset: call.offset,

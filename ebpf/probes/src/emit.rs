@@ -6,7 +6,8 @@ use aya_ebpf::Global;
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_ringbuf_discard, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit,
+        bpf_ktime_get_ns, bpf_ringbuf_discard, bpf_ringbuf_query, bpf_ringbuf_reserve,
+        bpf_ringbuf_submit,
         generated::{bpf_probe_read_user, bpf_ringbuf_output},
     },
 };
@@ -156,6 +157,13 @@ pub(crate) fn submit<T>(slot: &'static mut MaybeUninit<T>, record: &T) {
 pub(crate) fn discard<T>(slot: &'static mut MaybeUninit<T>) {
     // SAFETY: the slot is reserved.
     unsafe { bpf_ringbuf_discard(slot.as_mut_ptr().cast(), 0) };
+}
+
+/// What records are stamped with.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper takes no argument.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 #[inline(always)]

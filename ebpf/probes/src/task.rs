@@ -9,17 +9,14 @@ mod jvm;
 pub(crate) mod node;
 pub(crate) mod tokio;
 
-use aya_ebpf::{
-    bindings::BPF_ANY,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
-};
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid};
 use weft_abi::{
     Counter, DataFlags, DataRecord, Descent, Direction, HandOff, KeyKind, MAX_DEPTH, RecordKind,
     Runtime, RuntimeKind, STREAM_BIT, StreamRecord, Task, TaskKey, UNKNOWN_TASK,
 };
 
 use crate::{
-    emit,
+    emit::{self, now},
     maps::{HAND_OFFS, RUNTIMES, TASKS, count},
 };
 
@@ -284,10 +281,4 @@ fn runtime(tgid: u32, kind: RuntimeKind) -> Option<&'static Runtime> {
     // SAFETY: elements are plain values that the agent writes whole.
     let runtime = unsafe { RUNTIMES.get(tgid) }?;
     (runtime.kind == kind as u32).then_some(runtime)
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: the helper takes no argument.
-    unsafe { bpf_ktime_get_ns() }
 }
