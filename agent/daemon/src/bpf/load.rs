@@ -8,7 +8,7 @@ use std::{
 
 use aya::{
     Btf, BtfError as AyaBtfError, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
     programs::{ProgramError, ProgramType},
     sys::{BpfHelper, is_helper_supported},
 };
@@ -87,8 +87,8 @@ pub(crate) enum Error {
     Map { map: &'static str, source: MapError },
     #[error("the kernel object has no map `{0}`")]
     NoMap(&'static str),
-    #[error("poll of the ring buffer: {0}")]
-    Poll(#[from] io::Error),
+    #[error("the ring buffer: {0}")]
+    Ring(#[from] io::Error),
 }
 
 impl Probes {
@@ -139,8 +139,11 @@ impl Probes {
                 None
             }
         };
+        let Some(Map::RingBuf(records)) = ebpf.take_map("RECORDS") else {
+            return Err(Error::NoMap("RECORDS"));
+        };
         Ok(Self {
-            ring: Ring::new(take::<RingBuf<MapData>>(&mut ebpf, "RECORDS")?),
+            ring: Ring::new(records)?,
             control: take(&mut ebpf, "CONTROL")?,
             current: weft_abi::Control {
                 sample_below: 1 << 32,
@@ -296,7 +299,7 @@ pub(super) fn program_error(name: &str, error: &ProgramError) -> Error {
     }
 }
 
-pub(super) fn take<M: TryFrom<aya::maps::Map, Error = MapError>>(
+pub(super) fn take<M: TryFrom<Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &'static str,
 ) -> Result<M, Error> {
