@@ -89,7 +89,12 @@ fn examine(
     let mut config = doctor.source.config(env)?;
     config.kernel.door = doctor.door;
     config.kernel.uprobes = doctor.uprobes;
-    let (mut capabilities, probes) = bpf::capabilities(run::options(&config));
+    // What could be switched on is tried, too.
+    let options = bpf::Options {
+        writes: true,
+        ..run::options(&config)
+    };
+    let (mut capabilities, probes) = bpf::capabilities(options);
     capabilities.push(peers::capability(&config.peers));
     match &probes {
         Some(probes) if doctor.verifier => print(&doctor::verified(&probes.verified()))?,

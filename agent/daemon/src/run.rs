@@ -231,6 +231,7 @@ pub(crate) fn options(config: &Config) -> bpf::Options {
             UprobeChoice::PerfEvents => Way::PerfEvents,
         }),
         ring_bytes: u32::try_from(config.kernel.ring_bytes.0).unwrap_or(1 << 30),
+        writes: config.propagation.inject != Inject::Never,
     }
 }
 

@@ -66,11 +66,11 @@ pub(crate) static GO_CALLS: LruHashMap<GoKey, TlsCall, 16384> = LruHashMap::new(
 
 /// Runtimes of processes, by tgid. A forked child inherits its parent's element before it runs.
 #[btf_map]
-pub(crate) static RUNTIMES: HashMap<u32, Runtime, 65536, NO_PREALLOC> = HashMap::new();
+pub(crate) static RUNTIMES: HashMap<u32, Runtime, 16384, NO_PREALLOC> = HashMap::new();
 
 /// Logical tasks. One whose end was not seen is pushed out by others.
 #[btf_map]
-pub(crate) static TASKS: LruHashMap<TaskKey, Task, 32768> = LruHashMap::new();
+pub(crate) static TASKS: LruHashMap<TaskKey, Task, 16384> = LruHashMap::new();
 
 /// What tasks have handed over and nobody has taken yet, by the object that it went through.
 #[btf_map]
@@ -78,7 +78,7 @@ pub(crate) static HAND_OFFS: LruHashMap<TaskKey, HandOff, 16384> = LruHashMap::n
 
 /// Threads that run JavaScript, by tid.
 #[btf_map]
-pub(crate) static NODE_THREADS: LruHashMap<u32, NodeThread, 4096> = LruHashMap::new();
+pub(crate) static NODE_THREADS: LruHashMap<u32, NodeThread, 1024> = LruHashMap::new();
 
 /// Async resources of Node.js that belong to a request, or expressly to nobody.
 #[btf_map]

@@ -35,7 +35,12 @@ pub(crate) struct Options {
     pub(crate) way: Option<Way>,
     /// Size of the ring buffer, bytes; a power of two.
     pub(crate) ring_bytes: u32,
+    /// Trace contexts may be written.
+    pub(crate) writes: bool,
 }
+
+/// Maps that only the writing of trace contexts needs: the kernel makes all their elements at once.
+const OF_WRITING: [&str; 5] = ["SERVES", "WORKERS", "WORK", "DESTINATIONS", "SOCKETS"];
 
 /// The attached programs and their maps. Dropping it, or the process's end, detaches all.
 pub(crate) struct Probes {
@@ -97,6 +102,14 @@ impl Probes {
     /// # Errors
     /// What the kernel or the privileges do not allow, named.
     pub(crate) fn load(options: Options) -> Result<Self, Error> {
+        let probes = Self::attached(options);
+        // The kernel's type information was some hundred thousand pieces of memory.
+        // SAFETY: nothing is handed over.
+        unsafe { libc::malloc_trim(0) };
+        probes
+    }
+
+    fn attached(options: Options) -> Result<Self, Error> {
         if !rustix::process::geteuid().is_root() && !has_bpf_privilege() {
             return Err(Error::Privileges);
         }
@@ -118,6 +131,11 @@ impl Probes {
         loader.override_global("OWN_TGID", &own, true);
         loader.override_global("WAKE_BYTES", &wake_bytes, true);
         loader.map_max_entries("RECORDS", options.ring_bytes);
+        if !options.writes {
+            for map in OF_WRITING {
+                loader.map_max_entries(map, 1);
+            }
+        }
         // Task storage: only the kernel programs use it.
         loader.allow_unsupported_maps();
         let mut ebpf = loader.load(OBJECT)?;

@@ -136,6 +136,7 @@ mod tests {
                 door: None,
                 way: Some(way),
                 ring_bytes: 1 << 20,
+                writes: false,
             };
             let mut user = Probes::load(options).unwrap().take_user().unwrap();
             for count in COUNTS {
