@@ -1,11 +1,8 @@
 //! The table of processes that spans may still come from.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
+use foldhash::HashMap;
 use weft_flow::span::Process;
 
 use super::{ProcessFacts, Resource, host, name::service_name};
@@ -77,7 +74,7 @@ impl Processes {
         };
         Self {
             rules,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             ended: VecDeque::new(),
             figures,
         }

@@ -65,7 +65,7 @@ pub(crate) struct Worker {
     waiting: VecDeque<Parcel>,
     /// Of `waiting` and of the sends.
     bytes: usize,
-    sends: JoinSet<usize>,
+    sends: JoinSet<Bytes>,
 }
 
 impl Worker {
@@ -97,7 +97,7 @@ impl Worker {
             let next = tokio::select! {
                 next = self.queue.next(self.batch.delay) => Some(next),
                 Some(sent) = self.sends.join_next(), if !self.sends.is_empty() => {
-                    self.bytes = self.bytes.saturating_sub(sent.unwrap_or(0));
+                    self.sent(sent.unwrap_or_default());
                     None
                 }
             };
@@ -117,7 +117,7 @@ impl Worker {
             self.dispatch();
             tokio::select! {
                 sent = self.sends.join_next() => match sent {
-                    Some(sent) => self.bytes = self.bytes.saturating_sub(sent.unwrap_or(0)),
+                    Some(sent) => self.sent(sent.unwrap_or_default()),
                     None => break,
                 },
                 () = sleep_until(deadline) => break,
@@ -127,6 +127,12 @@ impl Worker {
         self.sends.shutdown().await;
         let left = self.waiting.drain(..).map(|parcel| parcel.spans).sum();
         self.figures.shutdown.add(left);
+    }
+
+    /// Nobody needs this request any more.
+    fn sent(&mut self, body: Bytes) {
+        self.bytes = self.bytes.saturating_sub(body.len());
+        self.encoder.recycle(body);
     }
 
     fn pack(&mut self, spans: &[Finished]) {
@@ -182,8 +188,8 @@ struct Send {
 }
 
 impl Send {
-    /// Returns the bytes that are free again.
-    async fn run(mut self, body: Bytes) -> usize {
+    /// Gives the request back.
+    async fn run(mut self, body: Bytes) -> Bytes {
         let size = body.len();
         let deadline = Instant::now() + self.retry.give_up;
         let mut wait = self.retry.first;
@@ -215,7 +221,7 @@ impl Send {
                 }
             }
         }
-        size
+        body
     }
 
     fn accepted(&mut self, rejected: u64, message: &str, size: usize) {

@@ -28,6 +28,14 @@ impl Writer {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Memory to write into, if there is none.
+    pub(crate) fn give(&mut self, mut buffer: Vec<u8>) {
+        if self.buffer.capacity() == 0 {
+            buffer.clear();
+            self.buffer = buffer;
+        }
+    }
+
     pub(crate) fn uint(&mut self, field: u32, value: u64) {
         self.tag(field, VARINT);
         self.varint(value);
@@ -46,6 +54,16 @@ impl Writer {
     pub(crate) fn bytes(&mut self, field: u32, value: &[u8]) {
         self.head(field, value.len());
         self.buffer.extend_from_slice(value);
+    }
+
+    /// What the caller has encoded.
+    #[inline]
+    pub(crate) fn parts(&mut self, parts: [&[u8]; 4]) {
+        self.buffer
+            .reserve(parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            self.buffer.extend_from_slice(part);
+        }
     }
 
     /// Field number and length of what the caller writes next.

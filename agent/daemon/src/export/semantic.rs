@@ -1,7 +1,11 @@
 //! A span in the terms of OpenTelemetry's semantic conventions (HTTP, stable since 1.23): names,
 //! status rules and attributes, once for all exporters.
 
-use std::{borrow::Cow, fmt::Write as _, net::SocketAddr};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use weft_flow::span::{Endpoint, Http, Kind, Outcome, Span, Version};
 use weft_proto::grpc;
@@ -37,11 +41,16 @@ pub(crate) struct Describer {
     conventions: Conventions,
     route: String,
     scratch: String,
+    /// Addresses in words, of those that came last; the next one goes to `next_address`.
+    addresses: Vec<(IpAddr, String)>,
+    next_address: usize,
 }
 
 const METHODS: [&str; 9] = [
     "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
 ];
+/// A span has two, and few are spoken with at a time.
+const ADDRESSES: usize = 8;
 const NO_ERROR: u32 = 0;
 const OTHER_METHOD: &str = "_OTHER";
 const REDACTED: &str = "REDACTED";
@@ -291,9 +300,22 @@ impl Describer {
     }
 
     fn address(&mut self, address: &SocketAddr) -> &str {
-        self.scratch.clear();
-        let _ = write!(self.scratch, "{}", canonical(address).ip());
-        &self.scratch
+        let ip = canonical(address).ip();
+        let known = self.addresses.iter().position(|(known, _)| *known == ip);
+        let index = known.unwrap_or_else(|| {
+            if self.addresses.len() < ADDRESSES {
+                self.addresses.push((ip, ip.to_string()));
+                return self.addresses.len() - 1;
+            }
+            let index = self.next_address;
+            self.next_address = (index + 1) % ADDRESSES;
+            let (known, text) = &mut self.addresses[index];
+            *known = ip;
+            text.clear();
+            let _ = write!(text, "{ip}");
+            index
+        });
+        &self.addresses[index].1
     }
 }
 
@@ -361,17 +383,26 @@ fn method(exchange: &Http) -> Option<&'static str> {
 }
 
 pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+    // Nearly always, and sooner told.
+    match str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
 }
 
 /// Path and query of a request target in origin or absolute form (RFC 9112, 3.2).
 pub(crate) fn path_and_query(target: &str) -> (Option<&str>, Option<&str>) {
-    let local = match target.find("://") {
-        Some(scheme) if !target.starts_with('/') => {
+    let scheme = if target.starts_with('/') {
+        None
+    } else {
+        target.find("://")
+    };
+    let local = match scheme {
+        Some(scheme) => {
             let rest = &target[scheme + 3..];
             rest.find(['/', '?']).map_or("/", |start| &rest[start..])
         }
-        _ => target,
+        None => target,
     };
     match local.split_once('?') {
         Some(("", query)) => (Some("/"), Some(query)),

@@ -1,11 +1,9 @@
 //! Carries decisions out: the kernel programs, the watcher of libraries and the flow are told who is
 //! traced, process by process.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
+use foldhash::HashMap;
 use weft_abi::Verdict;
 use weft_flow::{
     Flow,
@@ -73,7 +71,7 @@ impl Judge {
     pub(crate) fn new(selector: Selector, registry: &Registry) -> Self {
         Self {
             selector,
-            live: HashMap::new(),
+            live: HashMap::default(),
             general: bpf::Selection::default(),
             figure: registry.gauge(
                 "weft_traced_processes",

@@ -305,6 +305,57 @@ fn hostile_bytes_stay_text() {
 }
 
 #[test]
+fn texts_of_any_length() {
+    for len in (0..300).chain([16_383, 16_384]) {
+        let mut span = span(Kind::Server);
+        span.exchange.user_agent = Some(Bytes::from(vec![b'x'; len]));
+        let attributes = flat(&encode_one(span).attributes);
+        let agent = ("user_agent.original".to_owned(), "x".repeat(len));
+        assert!(attributes.contains(&agent), "{len}");
+    }
+}
+
+#[test]
+fn each_span_has_its_own_addresses() {
+    let address = |index: usize| format!("10.0.{}.1", index % 11);
+    let spans: Vec<Finished> = (0..40)
+        .map(|index| {
+            let mut span = span(Kind::Client);
+            let peer = SocketAddr::new(address(index).parse().unwrap(), 80);
+            span.peer = Endpoint::Inet(peer);
+            (span, resource("shop"))
+        })
+        .collect();
+    let groups = encode(&spans);
+    for (index, group) in groups.iter().enumerate() {
+        let attributes = flat(&group.scope_spans[0].spans[0].attributes);
+        let peer = ("network.peer.address".to_owned(), address(index));
+        assert!(attributes.contains(&peer), "{attributes:?}");
+    }
+    assert_eq!(groups.len(), 40);
+}
+
+#[test]
+fn memory_is_used_again() {
+    let spans = |count| -> Vec<Finished> {
+        let resource = resource("shop");
+        let span = |_| (span(Kind::Server), Arc::clone(&resource));
+        (0..count).map(span).collect()
+    };
+    let mut encoder = Encoder::new(conventions(), Clock::start());
+    let first = Bytes::from(encoder.encode(&spans(50)));
+    let held = first.clone();
+    let (address, len) = (first.as_ptr(), first.len());
+    encoder.recycle(first);
+    let other = encoder.encode(&spans(1));
+    assert_eq!(held.len(), len, "somebody holds it");
+    assert_ne!(other.as_ptr(), address);
+    encoder.recycle(held);
+    let again = encoder.encode(&spans(1));
+    assert_eq!((again.as_ptr(), again.len()), (address, other.len()));
+}
+
+#[test]
 fn one_request_carries_many_resources() {
     let (cart, till) = (resource("cart"), resource("till"));
     let spans: Vec<Finished> = (0..3000)
