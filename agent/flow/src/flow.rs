@@ -465,8 +465,7 @@ impl Flow {
             ..
         } = self;
         let counters = &mut state.counters;
-        connections.to_back(&data.cookie);
-        let Some(connection) = connections.get_mut(&data.cookie) else {
+        let Some(connection) = connections.to_back(&data.cookie) else {
             counters.data_unknown_connection += 1;
             return;
         };

@@ -142,10 +142,7 @@ impl Listener<'_> {
             .then(|| carrier.position(self.kind, head.stream, mark, head.start))
             .flatten();
         let request = Request {
-            span: Span {
-                hello: self.exchanges.hello.clone(),
-                ..span(self.kind, self.process, mark, &self.carrier, head)
-            },
+            span: self.span(mark, head),
             header,
             position,
             cause,
@@ -176,6 +173,37 @@ impl Listener<'_> {
                 .with_spans(|spans, around| spans.answered(node, None, around));
         }
         Some(node)
+    }
+
+    /// Ids and the end are filled in when they are known.
+    fn span(&self, mark: &Mark, head: Head) -> Box<Span> {
+        let (local, peer) = endpoints(&self.carrier.ends);
+        Box::new(Span {
+            trace_id: TraceId([0; 16]),
+            span_id: SpanId([0; 8]),
+            parent: None,
+            parent_is_remote: false,
+            trace_flags: 0,
+            trace_state: None,
+            kind: self.kind,
+            link: Link::None,
+            partial: Partial {
+                request_head: head.partial,
+                peer: self.carrier.ends == Ends::Unproved,
+                ..Partial::default()
+            },
+            process: self.process,
+            tid: mark.tid,
+            start_ns: mark.time_ns,
+            end_ns: mark.time_ns,
+            local,
+            peer,
+            exchange: head.http,
+            outcome: Outcome::Complete,
+            tls: self.carrier.tls,
+            hello: self.exchanges.hello.clone(),
+            peer_service: None,
+        })
     }
 
     /// The thread that has read the whole head of a server request is on it.
@@ -537,36 +565,5 @@ impl Head {
             stream: None,
             start,
         }
-    }
-}
-
-/// Ids and the end are filled in when they are known.
-fn span(kind: Kind, process: Process, mark: &Mark, carrier: &Carrier, head: Head) -> Span {
-    let (local, peer) = endpoints(&carrier.ends);
-    Span {
-        trace_id: TraceId([0; 16]),
-        span_id: SpanId([0; 8]),
-        parent: None,
-        parent_is_remote: false,
-        trace_flags: 0,
-        trace_state: None,
-        kind,
-        link: Link::None,
-        partial: Partial {
-            request_head: head.partial,
-            peer: carrier.ends == Ends::Unproved,
-            ..Partial::default()
-        },
-        process,
-        tid: mark.tid,
-        start_ns: mark.time_ns,
-        end_ns: mark.time_ns,
-        local,
-        peer,
-        exchange: head.http,
-        outcome: Outcome::Complete,
-        tls: carrier.tls,
-        hello: None,
-        peer_service: None,
     }
 }

@@ -71,7 +71,7 @@ pub(crate) struct Around<'a> {
 /// What is known at a request's head.
 pub(crate) struct Request {
     /// Ids are filled in when it leaves.
-    pub(crate) span: Span,
+    pub(crate) span: Box<Span>,
     pub(crate) header: Option<Header>,
     pub(crate) position: Option<Position>,
     pub(crate) cause: Option<Cause>,
@@ -203,7 +203,7 @@ impl Spans {
             position: None,
             request: request.flatten(),
             asked: None,
-            span: Some(Box::new(span)),
+            span: Some(span),
             ended: false,
             abandoned: false,
             has_span,

@@ -143,10 +143,11 @@ impl Collector {
     /// The block is over; what comes is another one.
     pub(super) fn finish(&mut self) -> Block {
         let kept = Bytes::copy_from_slice(&self.buffer);
-        let text = |field: Field| {
-            let span = self.first[field as usize].filter(|_| self.lacking & 1 << field as u32 == 0);
-            span.map(|span| kept.slice(span.range()))
+        let span = |field: Field| {
+            self.first[field as usize].filter(|_| self.lacking & 1 << field as u32 == 0)
         };
+        let text = |field: Field| span(field).map(|span| kept.slice(span.range()));
+        let digits = |field: Field| span(field).map(|span| &self.buffer[span.range()]);
         let joined = |field| {
             let first = text(field)?;
             let mut more = self
@@ -179,13 +180,13 @@ impl Collector {
             scheme: text(Field::Scheme),
             authority: text(Field::Authority).or_else(host),
             protocol: text(Field::Protocol),
-            status: text(Field::Status).and_then(|status| match status[..] {
-                [b'1'..=b'9', _, _] => number(&status)?.try_into().ok(),
+            status: digits(Field::Status).and_then(|status| match status {
+                [b'1'..=b'9', _, _] => number(status)?.try_into().ok(),
                 _ => None,
             }),
             user_agent: text(Field::UserAgent),
             content_type: text(Field::ContentType),
-            content_length: text(Field::ContentLength).and_then(|length| number(&length)),
+            content_length: digits(Field::ContentLength).and_then(number),
             traceparent: joined(Field::TraceParent),
             tracestate: joined(Field::TraceState),
             contexts: CONTEXTS
@@ -194,7 +195,7 @@ impl Collector {
                 .collect(),
             grpc_timeout: text(Field::GrpcTimeout),
             grpc_trace_bin: text(Field::GrpcTraceBin),
-            grpc_status: text(Field::GrpcStatus).and_then(|code| number(&code)?.try_into().ok()),
+            grpc_status: digits(Field::GrpcStatus).and_then(|code| number(code)?.try_into().ok()),
             grpc_message: text(Field::GrpcMessage),
             chosen: self.more.iter().filter_map(chosen).collect(),
             unknown: self.unknown,
