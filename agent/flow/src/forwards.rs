@@ -15,6 +15,8 @@ pub(crate) struct Forwards {
     by_thread: LinkedHashMap<(Process, u32), Thread, RandomState>,
     /// Who has read each.
     readers: HashMap<NodeKey, (Process, u32)>,
+    /// What was sent for each, until that is over.
+    calls: HashMap<NodeKey, NodeKey>,
     cap: usize,
 }
 
@@ -28,14 +30,38 @@ struct Thread {
 struct Open {
     node: NodeKey,
     line: Line,
-    passed_on: bool,
+    stage: Stage,
 }
 
-/// What a proxy passes on, but for a prefix of the target that it may change.
+/// ```text
+///         sent                answered, or not
+///  Waits ──────▶ PassedOn ─────────────────────▶ Over
+///                   ▲           sent again        │
+///                   └─────────────────────────────┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waits,
+    PassedOn,
+    /// It may be sent to another server, as long as nothing was answered.
+    Over,
+}
+
+/// What a proxy passes on, but for the beginning of the target, which it may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     method: Bytes,
     target: Bytes,
+}
+
+/// From the loosest to the closest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// One prefix in place of another.
+    OtherPrefix,
+    /// A prefix more or less.
+    Prefix,
+    Same,
 }
 
 /// Open requests of one thread.
@@ -48,6 +74,7 @@ impl Forwards {
         Self {
             by_thread: LinkedHashMap::with_hasher(RandomState::default()),
             readers: HashMap::default(),
+            calls: HashMap::default(),
             cap: cap.max(1),
         }
     }
@@ -65,7 +92,7 @@ impl Forwards {
         thread.open.push(Open {
             node,
             line,
-            passed_on: false,
+            stage: Stage::Waits,
         });
         if self.by_thread.len() > self.cap {
             let evicted = self.by_thread.pop_front();
@@ -75,8 +102,20 @@ impl Forwards {
         }
     }
 
+    /// What was sent for the request `server`.
+    pub(crate) fn sent(&mut self, server: NodeKey, call: NodeKey) {
+        if self.readers.contains_key(&server) {
+            self.calls.insert(call, server);
+        }
+    }
+
     /// It was answered, or will not be.
     pub(crate) fn end(&mut self, node: NodeKey) {
+        if let Some(server) = self.calls.remove(&node)
+            && let Some(open) = self.open_mut(server)
+        {
+            open.stage = Stage::Over;
+        }
         let Some(key) = self.readers.remove(&node) else {
             return;
         };
@@ -91,26 +130,39 @@ impl Forwards {
         }
     }
 
-    /// The request that the thread passes on by sending this one.
+    /// The request that the thread passes on by sending this one. `is_answered`: the response has begun.
     pub(crate) fn passed_on(
         &mut self,
         process: Process,
         tid: u32,
         line: &Line,
+        is_answered: impl Fn(NodeKey) -> bool,
         counters: &mut Counters,
     ) -> Option<NodeKey> {
         let thread = self.by_thread.get_mut(&(process, tid))?;
+        let closest = thread.open.iter().filter_map(|open| open.line.fit(line));
+        let closest = closest.max()?;
         let mut fit = thread
             .open
             .iter_mut()
-            .filter(|open| !open.passed_on && open.line.becomes(line));
+            .filter(|open| open.line.fit(line) == Some(closest))
+            .filter(|open| match open.stage {
+                Stage::Waits => true,
+                Stage::PassedOn => false,
+                Stage::Over => !is_answered(open.node),
+            });
         let open = fit.next()?;
         if fit.next().is_some() || thread.overflown {
             counters.forwards_ambiguous += 1;
             return None;
         }
-        open.passed_on = true;
+        open.stage = Stage::PassedOn;
         Some(open.node)
+    }
+
+    fn open_mut(&mut self, node: NodeKey) -> Option<&mut Open> {
+        let thread = self.by_thread.get_mut(self.readers.get(&node)?)?;
+        thread.open.iter_mut().find(|open| open.node == node)
     }
 }
 
@@ -124,45 +176,83 @@ impl Line {
         }
     }
 
-    fn becomes(&self, other: &Self) -> bool {
+    /// How close `other` is to it, if it may be the same request passed on.
+    fn fit(&self, other: &Self) -> Option<Fit> {
         let (one, other_one) = (&self.target[..], &other.target[..]);
         let ends_with = |long: &[u8], short: &[u8]| {
             short.len() > 1 && short.starts_with(b"/") && long.ends_with(short)
         };
-        self.method == other.method
-            && (one == other_one || ends_with(one, other_one) || ends_with(other_one, one))
+        if self.method != other.method {
+            None
+        } else if one == other_one {
+            Some(Fit::Same)
+        } else if ends_with(one, other_one) || ends_with(other_one, one) {
+            Some(Fit::Prefix)
+        } else {
+            same_end(one, other_one).then_some(Fit::OtherPrefix)
+        }
+    }
+}
+
+/// The last segment of the path, at least, and the query.
+fn same_end(one: &[u8], other: &[u8]) -> bool {
+    let last = |target: &[u8]| {
+        let path = target
+            .iter()
+            .position(|&byte| byte == b'?')
+            .unwrap_or(target.len());
+        let named = target[..path].strip_suffix(b"/").unwrap_or(&target[..path]);
+        named
+            .iter()
+            .rposition(|&byte| byte == b'/')
+            .filter(|start| start + 1 < named.len())
+    };
+    match (last(one), last(other)) {
+        (Some(start), Some(other_start)) => one[start..] == other[other_start..],
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Line;
+    use super::{Fit, Line};
+
+    fn line(target: &'static str) -> Line {
+        Line {
+            method: "GET".into(),
+            target: target.into(),
+        }
+    }
 
     #[test]
     fn targets() {
-        let line = |target: &'static str| Line {
-            method: "GET".into(),
-            target: target.into(),
-        };
         #[rustfmt::skip]
         let cases = [
-            ("/a", "/a", true),
-            ("/a", "/b", false),
-            ("/", "/", true),
-            ("/a/", "/", false),
-            ("/api/a?b=1", "/a?b=1", true),
-            ("/a", "/base/a", true),
-            ("http://host/a", "/a", true),
-            ("/ba", "/a", false),
-            ("/a?b=1", "/a", false),
+            ("/a", "/a", Some(Fit::Same)),
+            ("/a", "/b", None),
+            ("/", "/", Some(Fit::Same)),
+            ("/a/", "/", None),
+            ("/api/a?b=1", "/a?b=1", Some(Fit::Prefix)),
+            ("/a", "/base/a", Some(Fit::Prefix)),
+            ("http://host/a", "/a", Some(Fit::Prefix)),
+            ("/ba", "/a", None),
+            ("/a?b=1", "/a", None),
+            ("/a/1?b=1", "/b/1?b=1", Some(Fit::OtherPrefix)),
+            ("/a/x/", "/b/x/", Some(Fit::OtherPrefix)),
+            ("/a/x/", "/b/x", None),
+            ("/a/", "/b/", None),
+            ("/a?next=/c", "/b?next=/c", None),
+            ("/a/1?b=1", "/b/1?b=2", None),
+            ("*", "*", Some(Fit::Same)),
+            ("", "/", None),
         ];
         for (one, other, expected) in cases {
-            assert_eq!(line(one).becomes(&line(other)), expected, "{one} {other}");
+            assert_eq!(line(one).fit(&line(other)), expected, "{one} {other}");
         }
         let post = Line {
             method: "POST".into(),
             ..line("/a")
         };
-        assert!(!post.becomes(&line("/a")));
+        assert_eq!(post.fit(&line("/a")), None);
     }
 }

@@ -11,6 +11,8 @@ const PROXY: (u32, u32) = (300, 301);
 const OTHER_THREAD: (u32, u32) = (300, 302);
 const BACK: (u32, u32) = (400, 401);
 
+const FAILED: &[u8] = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
+
 struct Scene {
     world: World,
     spans: Vec<Span>,
@@ -135,4 +137,57 @@ fn a_copy_that_is_sent_elsewhere_is_not_said_to_be_one() {
     scene.passes_on(PROXY, "/a");
     scene.answers(&mut one);
     scene.check(&[Some(0), None]);
+}
+
+#[test]
+fn sent_again_when_a_server_has_failed() {
+    let mut scene = Scene::new();
+    let mut one = scene.asked(PROXY, "/a");
+    let (mut proxy, mut back) = scene.passes_on(PROXY, "/a");
+    scene.world.pass(&mut back, &mut proxy, FAILED);
+    scene.passes_on(PROXY, "/a");
+    scene.answers(&mut one);
+    scene.check(&[Some(0), Some(0)]);
+}
+
+#[test]
+fn another_that_came_while_a_server_failed_is_one_too_many() {
+    let mut scene = Scene::new();
+    let mut one = scene.asked(PROXY, "/a");
+    let (mut proxy, mut back) = scene.passes_on(PROXY, "/a");
+    scene.world.pass(&mut back, &mut proxy, FAILED);
+    let mut other = scene.asked(PROXY, "/a");
+    scene.passes_on(PROXY, "/a");
+    scene.answers(&mut one);
+    scene.answers(&mut other);
+    scene.check(&[Some(0), None]);
+}
+
+#[test]
+fn nothing_is_sent_again_whose_answer_has_begun() {
+    let mut scene = Scene::new();
+    let (mut client, mut server) = scene.asked(PROXY, "/a");
+    let (mut proxy, mut back) = scene.passes_on(PROXY, "/a");
+    let (head, body) = OK.split_at(OK.len() - 1);
+    scene.world.pass(&mut back, &mut proxy, OK);
+    scene.world.pass(&mut server, &mut client, head);
+    scene.passes_on(PROXY, "/a");
+    scene.world.pass(&mut server, &mut client, body);
+    scene.check(&[Some(0), None]);
+}
+
+#[test]
+fn the_closest_target_counts() {
+    let mut scene = Scene::new();
+    let mut fronts: Vec<_> = ["/x/1", "/y/1", "/z/1"]
+        .into_iter()
+        .map(|path| scene.asked(PROXY, path))
+        .collect();
+    scene.passes_on(PROXY, "/y/1");
+    scene.passes_on(PROXY, "/base/x/1");
+    scene.passes_on(PROXY, "/other/1");
+    for front in &mut fronts {
+        scene.answers(front);
+    }
+    scene.check(&[Some(1), Some(0), Some(2)]);
 }

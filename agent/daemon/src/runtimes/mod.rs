@@ -142,6 +142,7 @@ impl fmt::Display for Runtime {
                 let name = match proxy {
                     Proxy::Nginx => "nginx",
                     Proxy::HaProxy => "HAProxy",
+                    Proxy::Envoy => "Envoy",
                 };
                 write!(f, "{name}: what it passes on is told by method and target")
             }

@@ -109,9 +109,11 @@ impl Listener<'_> {
             forwards,
             counters,
             config,
+            spans,
             ..
         } = &mut *self.state;
-        let server = forwards.passed_on(self.process, mark.tid, line, counters);
+        let is_answered = |node| spans.is_answered(node);
+        let server = forwards.passed_on(self.process, mark.tid, line, is_answered, counters);
         let server = server.filter(|_| config.links.forward)?;
         Some(Cause::Request(server, Link::Forwarded))
     }

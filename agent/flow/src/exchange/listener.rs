@@ -157,8 +157,12 @@ impl Listener<'_> {
             threads,
             counters,
             resumptions,
+            forwards,
             ..
         } = &mut *self.state;
+        if let Some(Cause::Request(server, Link::Forwarded)) = cause {
+            forwards.sent(server, node);
+        }
         let is_told_later = match cause {
             Some(Cause::Resumes(sender)) => {
                 let waits = resumptions.sent(node, process, mark.time_ns, sender);

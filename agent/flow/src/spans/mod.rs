@@ -307,6 +307,12 @@ impl Spans {
         self.nodes.get_mut(key)?.span.as_deref_mut()
     }
 
+    /// The response has begun, or nothing is known of the request any more.
+    pub(crate) fn is_answered(&self, key: NodeKey) -> bool {
+        let span = self.nodes.get(key).and_then(|node| node.span.as_ref());
+        span.is_none_or(|span| span.exchange.status.is_some())
+    }
+
     /// The thread that read the request has begun the response: what it sent meanwhile belongs to
     /// the request.
     pub(crate) fn by_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {

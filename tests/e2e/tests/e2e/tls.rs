@@ -282,6 +282,11 @@ fn through_envoy(attach: Attach) -> Result<()> {
                 linked(&of(&servers, "envoy")?, &of(&clients, "client")?, &envoy)?;
                 let (inner, outer) = (of(&servers, "nginx")?, of(&clients, "envoy")?);
                 ensure!(inner.is_child_of(&outer), "not linked:\n{at}");
+                let read = of(&servers, "envoy")?;
+                ensure!(
+                    outer.is_child_of(&read) && outer.link() == "forwarded",
+                    "not passed on:\n{at}"
+                );
                 ensure!(at.len() == 4, "{at}");
             }
         }
