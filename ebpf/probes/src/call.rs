@@ -33,6 +33,8 @@ const RESPONSE_BYTES: u32 = 8 << 10;
 const CONTINUATION_BYTES: u32 = 4 << 10;
 /// Bytes captured in one direction from one message start to the next.
 const MESSAGE_BUDGET: u32 = 64 << 10;
+/// What is left for a message of which no call shows that it begins, at least.
+const NEXT_BUDGET: u32 = 16 << 10;
 /// On a connection of which nothing new is expected, one call in this many plus one looks for a hint.
 const RARE_HINT_MASK: u32 = 15;
 /// Bytes that travel each way of a connection that may turn out to be HTTP/2.
@@ -345,6 +347,9 @@ pub(crate) fn data(
     };
     if start != Start::Other {
         half.budget = MESSAGE_BUDGET;
+    } else if (skip > 0 || (receives && was_short)) && half.budget < NEXT_BUDGET {
+        // The next message begins behind the end of a body, or has begun with so few bytes that nothing showed it.
+        half.budget = NEXT_BUDGET;
     }
     let limit = if limit > half.budget {
         half.budget

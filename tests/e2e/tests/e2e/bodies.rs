@@ -52,6 +52,34 @@ fn large_bodies_both_ways() -> Result<()> {
     })
 }
 
+/// One call of the client's, and one of the server's, moves the end of a long body and the next request.
+#[test]
+fn a_request_behind_a_large_body() -> Result<()> {
+    with_go(|scene, server| {
+        const SIZE: usize = 8 << 20;
+        let path = format!("/upload/{}", scene.id("up"));
+        let after = format!("/hop/{}", scene.id("after"));
+        let mut client = Client::connect(server.address())?;
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: up\r\nContent-Length: {SIZE}\r\n\r\n"
+        ))?;
+        let mut piece = vec![b'u'; 1 << 20];
+        for _ in 1..SIZE >> 20 {
+            client.send(&piece)?;
+        }
+        piece.extend(format!("GET {after} HTTP/1.1\r\nHost: up\r\n\r\n").bytes());
+        client.send(&piece)?.read_until("}")?;
+        client.read_until("}")?;
+        Ok(Box::new(move |spans| {
+            spans.at(&path).count(2)?;
+            let after = spans.at(&after);
+            after.count(2)?;
+            after.servers().one()?.check(&[("weft.partial", "")])?;
+            Ok(())
+        }))
+    })
+}
+
 #[test]
 fn chunks_with_extensions_and_trailers() -> Result<()> {
     with_go(|scene, server| {
