@@ -23,6 +23,8 @@ pub(crate) struct Tasks {
     answered: VecDeque<(u64, Id, NodeKey)>,
     /// What writers of HTTP/2 are about to send, by writer and stream.
     sends: LinkedHashMap<(Id, u32), Work, RandomState>,
+    /// What was spawned for requests and has made a call.
+    callers: LinkedHashMap<Id, (), RandomState>,
     /// Nobody asks for these any more.
     pub(crate) released: Vec<NodeKey>,
 }
@@ -69,6 +71,7 @@ impl Tasks {
             cap: cap.max(1),
             answered: VecDeque::new(),
             sends: LinkedHashMap::with_hasher(RandomState::default()),
+            callers: LinkedHashMap::with_hasher(RandomState::default()),
             released: Vec::new(),
         }
     }
@@ -181,6 +184,48 @@ impl Tasks {
     pub(crate) fn sent(&mut self, process: Process, writer: u64, stream: u32) -> Option<Work> {
         let task = writer;
         self.sends.remove(&(Id { process, task }, stream))
+    }
+
+    /// As [`Self::request`], of a call that begins now. What a request has spawned may outlive it and work for others,
+    /// as a queue's worker does which the first request has started: after the answer only the first call counts that
+    /// it makes at all.
+    pub(crate) fn call(
+        &mut self,
+        process: Process,
+        work: &Work,
+        time_ns: u64,
+        counters: &mut Counters,
+    ) -> Option<(NodeKey, Link)> {
+        let again = self.calls_again(process, work);
+        let (node, link) = self.request(process, work, time_ns, counters)?;
+        if again && !self.is_open(process, work, node, time_ns) {
+            counters.task_ambiguous += 1;
+            return None;
+        }
+        Some((node, link))
+    }
+
+    /// Whether what makes this call was spawned and has made one before.
+    fn calls_again(&mut self, process: Process, work: &Work) -> bool {
+        // The context that a framework makes for the request is named by when it was made.
+        let own = |left_ns| work.context && left_ns == work.task;
+        let left_ns = work.root.and_then(|root| root.left_ns);
+        if left_ns.is_none_or(own) || work.handed_ns.is_some() || work.resumes {
+            return false;
+        }
+        let task = work.task;
+        let again = self.callers.insert(Id { process, task }, ()).is_some();
+        if self.callers.len() > self.cap {
+            self.callers.pop_front();
+        }
+        again
+    }
+
+    fn is_open(&self, process: Process, work: &Work, node: NodeKey, at_ns: u64) -> bool {
+        let root = work.root.as_ref().map(|root| root.task);
+        let id = root.map(|task| Id { process, task });
+        let task = id.and_then(|id| self.by_id.get(&id));
+        task.is_some_and(|task| task.is_open(node, at_ns))
     }
 
     /// The server request that a call at `time_ns` was made for, and how that is proved.

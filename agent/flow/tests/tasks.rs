@@ -459,13 +459,13 @@ fn contexts_work_for_connections() {
     let (mut first, mut second) = (scene.client(), scene.client());
     let a = scene.asked(&mut first, one, "/a");
     let b = scene.asked(&mut second, two, "/b");
-    scene.calls(context(8, one, a + 1, a), "/for-a");
+    scene.calls(context(a + 1, one, a + 1, a), "/for-a");
     scene.calls(context(9, two, b + 1, b), "/for-b");
     scene.calls(handed(context(9, two, b + 1, b), b + 2), "/queued-for-b");
     scene.answers(&mut first);
     let c = scene.asked(&mut first, one, "/c");
     scene.calls(context(10, one, c + 1, c), "/for-c");
-    scene.calls(context(8, one, a + 1, a), "/late-for-a");
+    scene.calls(context(a + 1, one, a + 1, a), "/late-for-a");
     scene.calls(context(11, one, c + 1, a), "/made-after-c-began");
     scene.answers(&mut first);
     scene.answers(&mut second);
@@ -502,13 +502,39 @@ fn tasks_that_outlive_their_request() {
 }
 
 /// What is read from a connection before the last answer may be worked on by whoever worked on that.
+/// What the first request has started goes on with work of others.
+#[test]
+fn a_worker_that_a_request_has_started() {
+    let mut scene = Scene::new();
+    let mut front = scene.client();
+    let request = scene.asked(&mut front, 1, "/a");
+    let left = scene.world.now;
+    scene.calls(child(2, 1, left, request), "/first");
+    scene.calls(child(2, 1, left, request), "/second");
+    scene.answers(&mut front);
+    scene.calls(child(2, 1, left, request), "/of-another");
+    scene.calls(child(3, 1, left, request), "/later");
+    scene.calls(child(3, 1, left, request), "/later-still");
+    let spans = scene.spans();
+    for (path, linked) in [
+        ("/first", true),
+        ("/second", true),
+        ("/of-another", false),
+        ("/later", true),
+        ("/later-still", false),
+    ] {
+        let call = spans.of(Kind::Client, path);
+        assert_eq!(call.parent.is_some(), linked, "{path}");
+    }
+}
+
 #[test]
 fn overlapping_requests_of_a_connection() {
     let mut scene = Scene::new();
     let one = CONNECTION_BIT | 1;
     let mut front = scene.client();
     let a = scene.asked(&mut front, one, "/a");
-    scene.calls(context(8, one, a + 1, a), "/for-a");
+    scene.calls(context(a + 1, one, a + 1, a), "/for-a");
     let b = scene.asked(&mut front, one, "/b");
     scene.calls(context(8, one, a + 1, a), "/for-either");
     scene.calls(context(9, one, b + 1, b), "/for-b");

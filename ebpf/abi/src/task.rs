@@ -144,6 +144,11 @@ impl TaskFlags {
     pub const ACCEPTED: u32 = 2;
     /// With `PLUMBING`: it sends on several connections: for whom is not known.
     pub const MANY: u32 = 4;
+    /// CPython: it has sent something since it was made.
+    pub const SENT: u32 = 8;
+    /// CPython: made by one that was made for a request to send something, and has: what comes of that may be the next one's
+    /// turn in a queue.
+    pub const NEXT: u32 = 16;
 }
 
 /// Work that a task has given to another one: value of the `HAND_OFFS` map.

@@ -199,7 +199,7 @@ pub enum Group {
     Grpc,
     /// The OpenTelemetry SDK for Python.
     OpenTelemetry,
-    /// What works on many requests at once: aiohttp, uvicorn, Hypercorn, uvloop, gevent; Node.js; a JVM.
+    /// What works on many requests at once: aiohttp, uvicorn, Hypercorn, Tornado, uvloop, gevent; Node.js; a JVM.
     Tasks,
     /// Address translation.
     Network,
@@ -331,6 +331,7 @@ impl Group {
                 "python3-uvicorn",
                 "python3-httptools",
                 "python3-hypercorn",
+                "python3-tornado",
                 "python3-gevent",
                 "python3-requests",
                 "libstdc++6",

@@ -39,7 +39,7 @@ impl Listener<'_> {
         let State {
             tasks, counters, ..
         } = &mut *self.state;
-        let (server, link) = tasks.request(self.process, &work, mark.time_ns, counters)?;
+        let (server, link) = tasks.call(self.process, &work, mark.time_ns, counters)?;
         Some(Cause::Request(server, link))
     }
 

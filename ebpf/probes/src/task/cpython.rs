@@ -111,6 +111,9 @@ fn serves_connection(key: &TaskKey) {
 fn sent(record: &mut DataRecord, runtime: &Runtime) -> u16 {
     let tgid = record.header.tgid;
     let worker = worker(runtime, tgid, record.header.tid);
+    if let Some(task) = running(runtime, tgid) {
+        task.flags |= TaskFlags::SENT;
+    }
     let mut handed = HandOff::default();
     if runtime.flags & RuntimeFlags::UVLOOP != 0
         && let Some(file) = caller::file()
@@ -124,7 +127,9 @@ fn sent(record: &mut DataRecord, runtime: &Runtime) -> u16 {
     }
     if worker.descent.root != 0 {
         record.task = worker.id;
-        record.descent = worker.descent;
+        if !worker.is_next {
+            record.descent = worker.descent;
+        }
         return DataFlags::CONTEXT;
     }
     if handed.descent.root == 0 {
@@ -148,6 +153,10 @@ struct Worker {
     descent: Descent,
     scope: u64,
     depth: u32,
+    /// What it makes is the next one's turn in a queue, maybe.
+    makes_next: bool,
+    /// It is such a turn.
+    is_next: bool,
 }
 
 #[inline(always)]
@@ -157,6 +166,8 @@ fn worker(runtime: &Runtime, tgid: u32, tid: u32) -> Worker {
         descent: Descent::default(),
         scope: 0,
         depth: 0,
+        makes_next: false,
+        is_next: false,
     };
     if runtime.flags & RuntimeFlags::UVLOOP != 0 {
         let scope = scope_of(&key(u64::from(tid), tgid, KeyKind::Thread));
@@ -171,6 +182,10 @@ fn worker(runtime: &Runtime, tgid: u32, tid: u32) -> Worker {
         worker.descent = task.descent;
         worker.scope = task.scope;
         worker.depth = task.depth;
+        // A request's own first descendant is who works on it: frameworks run handlers so.
+        let by_request = task.descent.left_ns == 0 || task.descent.left_ns == task.born;
+        worker.is_next = task.flags & TaskFlags::NEXT != 0;
+        worker.makes_next = worker.is_next || task.flags & TaskFlags::SENT != 0 && !by_request;
     }
     if worker.descent.root == 0
         && worker.scope != 0
@@ -199,6 +214,7 @@ pub(crate) fn made(object: u64) {
         thread.flags = 0;
         worker.scope = now;
         worker.descent.root = 0;
+        worker.makes_next = false;
         note(now, tgid, &worker.descent);
     }
     if worker.descent.root != 0 {
@@ -217,6 +233,11 @@ pub(crate) fn made(object: u64) {
         depth: worker.depth + 1,
         born: now,
         scope: worker.scope,
+        flags: if worker.makes_next {
+            TaskFlags::NEXT
+        } else {
+            0
+        },
         ..Task::default()
     };
     insert(&task(object, tgid), &new);

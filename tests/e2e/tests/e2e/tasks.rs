@@ -83,6 +83,29 @@ fn node_worker() -> Result<()> {
     linked(TasksKind::Worker)
 }
 
+#[test]
+fn tornado() -> Result<()> {
+    not_wrong(TasksKind::Tornado)
+}
+
+/// Calls wait in a queue and are begun by others: some are linked, none to another request.
+fn not_wrong(kind: TasksKind) -> Result<()> {
+    on_scene(&[Group::Tasks], |scene| {
+        let backend = scene.workloads.spawn(&Tasks::backend())?;
+        let server = scene
+            .workloads
+            .spawn(&Tasks::before(&backend.url(), kind))?;
+        let weft = scene.weft()?.start()?;
+        ask(scene, &server, || Ok(()))?;
+        let pids = server.pids();
+        let spans = scene.finish(weft)?.of(&pids);
+        spans.servers().count(CLIENTS * ROUNDS)?;
+        let links = links(&spans)?;
+        ensure!(told(&links) > 0, "linked by {links:?}");
+        Ok(())
+    })
+}
+
 fn linked(kind: TasksKind) -> Result<()> {
     let groups = match kind {
         TasksKind::VirtualThreads => &[Group::Tasks, Group::Java][..],

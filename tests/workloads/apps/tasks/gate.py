@@ -1,6 +1,6 @@
 """A server that asks another one, in the ways in which Python works on several requests at once.
 
-usage: gate.py aiohttp|uvicorn|hypercorn|gevent|backend
+usage: gate.py aiohttp|uvicorn|hypercorn|tornado|gevent|backend
 
 GET /<way>/<id> makes calls of GET /<way>-<n>/<id> at BACKEND: one; two, one after the other; three at
 once; one from a task of a task; one from a thread. Fewer connections than requests.
@@ -113,6 +113,23 @@ def serve_hypercorn():
     config = Config()
     config.bind = [f"{HOST}:{PORT}"]
     asyncio.run(serve(asgi, config))
+
+
+def serve_tornado():
+    from tornado.httpclient import AsyncHTTPClient
+    from tornado.ioloop import IOLoop
+    from tornado.web import Application, RequestHandler
+
+    # Its queue begins a call where another one has ended.
+    AsyncHTTPClient.configure(None, max_clients=CONNECTIONS)
+
+    class Handle(RequestHandler):
+        async def get(self):
+            await work(AsyncHTTPClient().fetch, self.request.path)
+            self.finish("ok")
+
+    Application([("/.*", Handle)]).listen(PORT, HOST)
+    IOLoop.current().start()
 
 
 def serve_gevent():

@@ -24,6 +24,8 @@ pub enum TasksKind {
     /// The same on uvloop.
     Uvloop,
     Hypercorn,
+    /// Tornado, whose client begins a call where another one has ended.
+    Tornado,
     /// A greenlet for each connection.
     Gevent,
     /// Goroutines of Go 1.19, which do not know who has made them. Needs [`Group::Go`](crate::Group::Go), too.
@@ -94,6 +96,7 @@ impl Program for Tasks {
             TasksKind::Aiohttp => "aiohttp",
             TasksKind::Uvicorn | TasksKind::Uvloop => "uvicorn",
             TasksKind::Hypercorn => "hypercorn",
+            TasksKind::Tornado => "tornado",
             TasksKind::Gevent => "gevent",
             TasksKind::Goroutines => "go",
             TasksKind::VirtualThreads => "java",
