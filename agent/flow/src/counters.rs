@@ -182,6 +182,10 @@ counters! {
     task_ambiguous: "task_ambiguous";
     /// Calls whose response went on with something of another request than the one they seemed to be sent for.
     calls_contradicted: "calls_contradicted";
+    /// Calls that are not linked because the thread that has sent them has not read their response before it went on.
+    calls_not_waited_for: "calls_not_waited_for";
+    /// Calls that are not linked because what their response went on with was not told, or who has sent them.
+    calls_unconfirmed: "calls_unconfirmed";
     /// Calls that are linked by nothing but what their response went on with.
     calls_resumed: "calls_resumed";
     /// Requests that a proxy sent, where more than one that it had read fits.

@@ -236,7 +236,8 @@ impl Flow {
             _ => 0,
         };
         let request = request.map(|(request, _)| (request, begin_ns));
-        self.state.resumptions.resumed(&calls, request);
+        let thread = work.thread;
+        self.state.resumptions.resumed(&calls, request, thread);
     }
 
     fn end_answered_streams(&mut self, now_ns: u64) {

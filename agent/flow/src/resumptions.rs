@@ -1,6 +1,5 @@
-//! Calls of runtimes with one thread for all requests: who seems to have sent a call, and what its response
-//! goes on with. A queue in the program may send for one request while it works on another one: then both do not
-//! agree, and nothing is linked.
+//! Calls of which it is told who seems to have sent them, and what their response goes on with. A queue in the
+//! program may send for one request while it works on another one: then both do not agree, and nothing is linked.
 
 use std::collections::VecDeque;
 
@@ -9,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
 
 use crate::counters::Counters;
-use crate::span::Process;
+use crate::span::{Link, Process};
 use crate::spans::NodeKey;
 
 #[derive(Default)]
@@ -27,14 +26,36 @@ struct Call {
     start_ns: u64,
     /// Whom it seems to be sent for.
     sender: Option<NodeKey>,
+    believed: Believed,
     /// Its response has begun.
     answered: bool,
     /// What its response has gone on with.
     resumed: Option<NodeKey>,
+    /// That is a thread that has read the request, and may work on something else by now.
+    thread: bool,
     /// That was more than one request, or there were other calls whose it may be.
     several: bool,
     /// That was something else than what the calls answered at the same time seem to be sent for.
     foreign: bool,
+}
+
+/// What has to be told of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Believed {
+    /// Who has sent it, unless its response goes on with something else; what that goes on with, where it is
+    /// known to agree.
+    Either,
+    /// Both, of the same request.
+    Both,
+}
+
+/// The request that a call was sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Nothing,
+    Request(NodeKey, Link),
+    /// This one, if the thread answers it that has read it.
+    Thread(NodeKey),
 }
 
 /// Whether both have agreed in a process.
@@ -63,6 +84,7 @@ impl Resumptions {
         process: Process,
         start_ns: u64,
         sender: Option<NodeKey>,
+        believed: Believed,
     ) -> bool {
         if self.calls.len() >= MAX_CALLS {
             return false;
@@ -71,8 +93,10 @@ impl Resumptions {
             process,
             start_ns,
             sender,
+            believed,
             answered: false,
             resumed: None,
+            thread: false,
             several: false,
             foreign: false,
         };
@@ -95,7 +119,12 @@ impl Resumptions {
 
     /// What was read of the responses to these calls goes on with something of a request, which began at
     /// `begin_ns`; `None`: it is not known any more.
-    pub(crate) fn resumed(&mut self, calls: &[NodeKey], request: Option<(NodeKey, u64)>) {
+    pub(crate) fn resumed(
+        &mut self,
+        calls: &[NodeKey],
+        request: Option<(NodeKey, u64)>,
+        thread: bool,
+    ) {
         let expected = calls.iter().any(|node| {
             let call = self.calls.get(node);
             call.is_some_and(|call| {
@@ -115,6 +144,7 @@ impl Resumptions {
                 || begin_ns > call.start_ns
                 || call.resumed.is_some_and(|before| before != request);
             call.resumed = Some(request);
+            call.thread |= thread;
         }
     }
 
@@ -125,12 +155,12 @@ impl Resumptions {
         }
     }
 
-    /// Calls that can be judged by now, with the request that each was sent for.
+    /// Calls that can be judged by now.
     pub(crate) fn judged(
         &mut self,
         now_ns: u64,
         counters: &mut Counters,
-    ) -> Vec<(NodeKey, Option<NodeKey>)> {
+    ) -> Vec<(NodeKey, Verdict)> {
         let mut judged = Vec::new();
         for queue in [&mut self.due, &mut self.answered] {
             while let Some(&(until, node)) = queue.front() {
@@ -145,7 +175,16 @@ impl Resumptions {
                     .trust
                     .entry(call.process)
                     .or_insert_with(Trust::default);
-                judged.push((node, trust.judge(&call, counters)));
+                let request = trust.judge(&call, counters);
+                let verdict = match (request, call.believed) {
+                    (None, _) => Verdict::Nothing,
+                    (Some(request), Believed::Either) => {
+                        Verdict::Request(request, Link::AsyncContext)
+                    }
+                    (Some(request), Believed::Both) if call.thread => Verdict::Thread(request),
+                    (Some(request), Believed::Both) => Verdict::Request(request, Link::HandOff),
+                };
+                judged.push((node, verdict));
                 if self.trust.len() > MAX_PROCESSES {
                     self.trust.pop_front();
                 }
@@ -160,6 +199,12 @@ impl Resumptions {
 impl Trust {
     fn judge(&mut self, call: &Call, counters: &mut Counters) -> Option<NodeKey> {
         let one = call.resumed.filter(|_| !call.several);
+        if call.believed == Believed::Both {
+            let agreed = one.filter(|_| one == call.sender && !call.foreign);
+            counters.calls_contradicted += u64::from(call.foreign);
+            counters.calls_unconfirmed += u64::from(agreed.is_none() && !call.foreign);
+            return agreed;
+        }
         let Some(sender) = call.sender else {
             let trusted = self.agreed >= MIN_AGREED && !self.contradicted;
             let request = one.filter(|_| trusted)?;
@@ -183,7 +228,7 @@ impl Trust {
 mod tests {
     use slotmap::SlotMap;
 
-    use super::Resumptions;
+    use super::{Believed, Resumptions, Verdict};
     use crate::counters::Counters;
     use crate::span::Process;
     use crate::spans::NodeKey;
@@ -197,6 +242,7 @@ mod tests {
         keys: SlotMap<NodeKey, ()>,
         resumptions: Resumptions,
         counters: Counters,
+        believed: Believed,
     }
 
     impl World {
@@ -205,6 +251,7 @@ mod tests {
                 keys: SlotMap::with_key(),
                 resumptions: Resumptions::default(),
                 counters: Counters::default(),
+                believed: Believed::Either,
             }
         }
 
@@ -216,15 +263,33 @@ mod tests {
         /// older: whom it is linked to.
         fn call(&mut self, sender: Option<NodeKey>, resumed: &[NodeKey]) -> Option<NodeKey> {
             let call = self.node();
-            self.resumptions.sent(call, PROCESS, 10, sender);
+            self.resumptions
+                .sent(call, PROCESS, 10, sender, self.believed);
             for request in resumed {
-                self.resumptions.resumed(&[call], Some((*request, 5)));
+                self.resumptions
+                    .resumed(&[call], Some((*request, 5)), false);
             }
             self.resumptions.end(call, 20);
-            let judged = self.resumptions.judged(u64::MAX, &mut self.counters);
+            let judged = self.judged();
             assert_eq!(judged.len(), 1);
             assert_eq!(judged[0].0, call);
             judged[0].1
+        }
+
+        fn sent(&mut self, call: NodeKey, sender: NodeKey) {
+            let sender = Some(sender);
+            self.resumptions
+                .sent(call, PROCESS, 10, sender, self.believed);
+        }
+
+        /// Whom each call is linked to.
+        fn judged(&mut self) -> Vec<(NodeKey, Option<NodeKey>)> {
+            let judged = self.resumptions.judged(u64::MAX, &mut self.counters);
+            let request = |verdict| match verdict {
+                Verdict::Nothing => None,
+                Verdict::Request(request, _) | Verdict::Thread(request) => Some(request),
+            };
+            judged.into_iter().map(|it| (it.0, request(it.1))).collect()
         }
     }
 
@@ -257,26 +322,42 @@ mod tests {
     }
 
     #[test]
+    fn both_have_to_be_told() {
+        let mut world = World::new();
+        world.believed = Believed::Both;
+        let (one, other) = (world.node(), world.node());
+        for _ in 0..4 {
+            assert_eq!(world.call(Some(one), &[one]), Some(one));
+        }
+        assert_eq!(world.call(Some(one), &[]), None);
+        assert_eq!(world.call(None, &[one]), None);
+        assert_eq!(world.counters.calls_unconfirmed, 2);
+        assert_eq!(world.call(Some(one), &[other]), None);
+        assert_eq!(world.call(Some(one), &[one, other]), None);
+        assert_eq!(world.counters.calls_contradicted, 2);
+    }
+
+    #[test]
     fn calls_that_are_answered_together() {
         let mut world = World::new();
         let (one, other, third) = (world.node(), world.node(), world.node());
         let calls = [world.node(), world.node()];
-        world.resumptions.sent(calls[0], PROCESS, 10, Some(one));
-        world.resumptions.sent(calls[1], PROCESS, 10, Some(other));
-        world.resumptions.resumed(&calls, Some((one, 5)));
-        world.resumptions.resumed(&calls, Some((other, 5)));
+        world.sent(calls[0], one);
+        world.sent(calls[1], other);
+        world.resumptions.resumed(&calls, Some((one, 5)), false);
+        world.resumptions.resumed(&calls, Some((other, 5)), false);
         for call in calls {
             world.resumptions.end(call, 20);
         }
-        let judged = world.resumptions.judged(u64::MAX, &mut world.counters);
+        let judged = world.judged();
         assert_eq!(judged, [(calls[0], Some(one)), (calls[1], Some(other))]);
-        world.resumptions.sent(calls[0], PROCESS, 10, Some(one));
-        world.resumptions.sent(calls[1], PROCESS, 10, Some(other));
-        world.resumptions.resumed(&calls, Some((third, 5)));
+        world.sent(calls[0], one);
+        world.sent(calls[1], other);
+        world.resumptions.resumed(&calls, Some((third, 5)), false);
         for call in calls {
             world.resumptions.end(call, 20);
         }
-        let judged = world.resumptions.judged(u64::MAX, &mut world.counters);
+        let judged = world.judged();
         assert_eq!(judged, [(calls[0], None), (calls[1], None)]);
     }
 }

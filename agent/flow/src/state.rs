@@ -10,8 +10,8 @@ use crate::incoming::Incoming;
 use crate::injected::Injected;
 use crate::processes::Processes;
 use crate::record::Ends;
-use crate::resumptions::Resumptions;
-use crate::span::{Link, Process};
+use crate::resumptions::{Resumptions, Verdict};
+use crate::span::Process;
 use crate::spans::{Around, NodeKey, Spans};
 use crate::tasks::Tasks;
 use crate::threads::Threads;
@@ -74,9 +74,14 @@ impl State {
     pub(crate) fn tick_resumptions(&mut self, now_ns: u64) {
         let judged = self.resumptions.judged(now_ns, &mut self.counters);
         self.with_spans(|spans, around| {
-            for (call, request) in judged {
-                let request = request.map(|request| (request, Link::AsyncContext));
-                spans.answered(call, request, around);
+            for (call, verdict) in judged {
+                match verdict {
+                    Verdict::Nothing => spans.judged(call, None, around),
+                    Verdict::Request(request, link) => {
+                        spans.judged(call, Some((request, link)), around);
+                    }
+                    Verdict::Thread(request) => spans.waits_for(call, request, around),
+                }
             }
         });
     }

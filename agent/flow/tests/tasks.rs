@@ -20,6 +20,7 @@ fn task(task: u64) -> Option<Work> {
         context: false,
         shared: false,
         resumes: false,
+        thread: false,
         handed_ns: None,
         root: None,
     })

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 
 use memchr::memmem;
 
+use crate::code::{Limits, sites};
 use crate::elf::{Image, Symbols};
+use crate::{Register, Site};
 
 /// What the library of a JVM tells. Addresses are the file's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +19,12 @@ pub struct Jvm {
     pub version: Option<String>,
     /// By how much addresses of code are larger than its offsets in the file (wraps around).
     pub bias: u64,
-    /// Where the offsets of `Thread._osthread`, `OSThread._pthread_id`, `JavaThread._threadObj` and
-    /// `JavaThread._vthread` stand; `None`: it has no virtual threads, as before JDK 21.
-    pub virtual_threads: Option<[u64; 4]>,
+    /// Where the offsets of `Thread._osthread`, `OSThread._pthread_id` and `JavaThread._threadObj` stand.
+    pub threads: [u64; 3],
+    /// The same of `JavaThread._vthread`; `None`: it has no virtual threads, as before JDK 21.
+    pub virtual_threads: Option<u64>,
+    /// Where a thread wakes another one (`Unsafe.unpark`), with a handle of that one in RDX.
+    pub wakes: Option<Site>,
 }
 
 const CREATE: &str = "JNI_CreateJavaVM";
@@ -61,19 +66,41 @@ fn read(image: &Image<'_>, create: u64, table: u64) -> Result<Jvm, &'static str>
     if entries.pointers.is_empty() {
         return Err(UNKNOWN);
     }
-    let mut virtual_threads = [0; 4];
-    for (place, field) in virtual_threads.iter_mut().zip(FIELDS) {
-        *place = entries.find(field).map_or(0, |entry| entry + OFFSET);
-    }
-    let [.., vthread] = virtual_threads;
-    if vthread != 0 && virtual_threads.contains(&0) {
-        return Err("the table of its structures lacks what leads to its threads");
-    }
+    const LACKS: &str = "the table of its structures lacks what leads to its threads";
+    let place = |field| entries.find(field).map(|entry| entry + OFFSET);
+    let [os_thread, pthread, object, vthread] = FIELDS;
+    let [Some(os_thread), Some(pthread), Some(object)] = [os_thread, pthread, object].map(place)
+    else {
+        return Err(LACKS);
+    };
     Ok(Jvm {
         version: release(image),
         bias: create.wrapping_sub(create_at),
-        virtual_threads: (vthread != 0).then_some(virtual_threads),
+        threads: [os_thread, pthread, object],
+        virtual_threads: place(vthread),
+        wakes: native(image, "unpark", "(Ljava/lang/Object;)V"),
     })
+}
+
+/// A method of Java's that is a function of the library, if just one has this name and type in a table of
+/// `struct JNINativeMethod { name, signature, function }`. It takes a `JNIEnv *`, an object and another one.
+fn native(image: &Image<'_>, name: &str, signature: &str) -> Option<Site> {
+    let pointers: HashMap<u64, u64> = image.relative().map(|it| (it.at, it.value)).collect();
+    let is = |at: u64, text: &str| {
+        let found = pointers.get(&at);
+        found.is_some_and(|&found| image.string(found, MAX_NAME) == Some(text))
+    };
+    let mut functions = pointers.keys().filter_map(|&at| {
+        let found = is(at, name) && is(at.wrapping_add(POINTER), signature);
+        found.then(|| pointers.get(&at.wrapping_add(2 * POINTER)))?
+    });
+    let function = *functions.next()?;
+    if functions.next().is_some() {
+        return None;
+    }
+    let registers = &[Register::Rdx];
+    let found = sites(image, function, Limits::from_size(0), registers)?;
+    (found.arguments == registers).then_some(found.entry)
 }
 
 fn release(image: &Image<'_>) -> Option<String> {

@@ -28,9 +28,9 @@ pub use record::{
     OpenRecord, ProcessRecord, RecordHeader, RecordKind, SecureRecord, StreamRecord, TAIL_BYTES,
 };
 pub use task::{
-    CONNECTION_BIT, Descent, HandOff, KeyKind, MAX_DEPTH, NodeKey, NodeOwner, NodeRead, NodeThread,
-    Runtime, RuntimeFlags, RuntimeKind, STREAM_BIT, Task, TaskFlags, TaskKey, TokioSite,
-    UNKNOWN_TASK,
+    CONNECTION_BIT, Descent, HandOff, JavaThread, KeyKind, MAX_DEPTH, NodeKey, NodeOwner, NodeRead,
+    NodeThread, Runtime, RuntimeFlags, RuntimeKind, STREAM_BIT, Task, TaskFlags, TaskKey,
+    TokioSite, UNKNOWN_TASK,
 };
 pub use tls::{
     Crossing, GoKey, Lengths, Plain, Records, SESSION_BIT, Session, SessionFlags, SessionKey, Site,

@@ -139,6 +139,8 @@ impl DataFlags {
     pub const SHARED: u16 = 2048;
     /// With `CONTEXT`: what the response goes on with will be told ([`RecordKind::Resumed`]).
     pub const RESUMES: u16 = 4096;
+    /// With `CONTEXT`: the thread that made the call is judged as that of any program, too.
+    pub const THREAD: u16 = 8192;
 }
 
 /// Why bytes of a call did not travel.

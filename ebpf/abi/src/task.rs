@@ -23,7 +23,8 @@ pub struct Runtime {
     /// greenlet: where in that storage the pointer to its `ThreadState` stands.
     pub greenlet_offset: u64,
     /// JVM: addresses at which it keeps the offsets of its fields `Thread._osthread`,
-    /// `OSThread._pthread_id`, `JavaThread._threadObj`, `JavaThread._vthread`.
+    /// `OSThread._pthread_id`, `JavaThread._threadObj`, `JavaThread._vthread`; the last is 0 where there are no
+    /// virtual threads.
     pub jvm_fields: [u64; 4],
     /// Tokio: where the id of the task that is polled stands, from the thread pointer (wraps around).
     pub current: u64,
@@ -61,8 +62,8 @@ pub enum RuntimeKind {
     Proxy = 2,
     /// CPython: tasks are contexts of `contextvars`, or greenlets, by their address.
     CPython = 3,
-    /// A JVM that has virtual threads: these are the tasks, by their `Thread.threadId()`. Its other threads
-    /// are none.
+    /// A JVM: its virtual threads are the tasks, by their `Thread.threadId()`. Its other threads are judged as
+    /// those of any program, and by who wakes whom.
     Jvm = 4,
     /// Tasks by their `task::Id`, which is not used again.
     Tokio = 5,
@@ -87,7 +88,7 @@ pub struct TaskKey {
 pub enum KeyKind {
     /// A task, or an object that tasks hand work over with.
     Task = 0,
-    /// A thread, by its `tid`.
+    /// A thread, by its `tid`; of a JVM: by its thread pointer.
     Thread = 1,
     /// What works for one connection, by an id of weft's own.
     Scope = 2,
@@ -97,6 +98,8 @@ pub enum KeyKind {
     File = 4,
     /// A channel of Tokio, by the address of its receiver's waker.
     Channel = 5,
+    /// A connection that somebody in a JVM has made or taken from a pool, by its cookie.
+    Taken = 6,
 }
 
 /// For whom a task works: the nearest of its line that reads requests, which may be itself. All zero:
@@ -149,6 +152,8 @@ impl TaskFlags {
     /// CPython: made by one that was made for a request to send something, and has: what comes of that may be the next one's
     /// turn in a queue.
     pub const NEXT: u32 = 16;
+    /// Of a connection: it was taken by a virtual thread, which works for nobody else.
+    pub const VIRTUAL: u32 = 32;
 }
 
 /// Work that a task has given to another one: value of the `HAND_OFFS` map.
@@ -191,7 +196,7 @@ impl TokioSite {
 }
 
 /// Set in [`Descent::root`], beside a connection's cookie: the root is whatever works for that
-/// connection (CPython).
+/// connection (CPython, Node.js, threads of a JVM).
 pub const CONNECTION_BIT: u64 = 1 << 62;
 
 /// Set in [`Descent::request`]: a stream.
@@ -284,4 +289,20 @@ pub struct NodeOwner {
     /// [`NodeThread::collections`] when it moved last.
     pub collection: u32,
     pub reserved: u32,
+}
+
+/// A thread of a JVM that runs no virtual thread: value of the `JAVA_THREADS` map, whose key is a [`KeyKind::Thread`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JavaThread {
+    /// For whom it works, as far as it has read that request or was woken by who works for it.
+    pub descent: Descent,
+    /// The connection on which it, or who has woken it, has read something else than a request; 0: none.
+    pub response: u64,
+    /// When that was read: `CLOCK_MONOTONIC`, ns.
+    pub response_ns: u64,
+    /// 1: it has read the request of `descent` itself, and has not begun to answer it.
+    pub reads: u32,
+    /// 1: another thread has read the response.
+    pub woken: u32,
 }

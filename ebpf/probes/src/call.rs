@@ -16,11 +16,13 @@ use crate::{
     kernel::{self, ABSENT, load},
     maps::{CONTROL, HINTS, count},
     sniff::{self, Start},
-    task::Reads,
+    task::{Reads, jvm},
     tls,
     walk::{self, Desk, Source, walk},
 };
 
+/// `-EAGAIN`
+const NOTHING_YET: i32 = -11;
 const MSG_OOB: u32 = 1;
 const MSG_PEEK: u32 = 2;
 const MSG_TRUNC: u32 = 0x20;
@@ -63,6 +65,9 @@ pub(crate) fn socket_call(
     let receives = direction as u8 == Direction::Rx as u8;
     if ret < 0 && !receives {
         return inject::took_nothing(sk);
+    }
+    if ret == NOTHING_YET && receives {
+        jvm::received_nothing(sk);
     }
     if ret < 0
         || (receives && flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) != 0)

@@ -262,6 +262,19 @@ pub(crate) fn file() -> Option<u32> {
     (result == IN_CALL).then_some(file as u32)
 }
 
+/// Third argument of the system call that the current task is in: of `read`, the size of the buffer.
+#[inline(always)]
+pub(crate) fn size() -> Option<u64> {
+    // SAFETY: as in `goroutine`.
+    let (result, size) = unsafe {
+        let task = bpf_get_current_task_btf();
+        let saved = bpf_task_pt_regs(task.cast()) as *const u8;
+        let register = |offset: usize| saved.add(offset).cast::<u64>().read_volatile();
+        (register(regs::RAX), register(regs::RDX))
+    };
+    (result == IN_CALL).then_some(size)
+}
+
 /// `struct user_msghdr`: `msg_iov` at 16, `msg_iovlen` at 24.
 #[inline(always)]
 fn of_message(message: u64) -> Buffers {

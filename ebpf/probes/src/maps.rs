@@ -11,8 +11,8 @@ use aya_ebpf::{
 };
 use weft_abi::{
     Connection, Control, Counter, Destination, GoKey, HandOff, Head, Hint, InjectControl,
-    Injection, NodeKey, NodeOwner, NodeThread, Runtime, Session, SessionKey, Task, TaskKey,
-    TlsCall, Work,
+    Injection, JavaThread, NodeKey, NodeOwner, NodeThread, Runtime, Session, SessionKey, Task,
+    TaskKey, TlsCall, Work,
 };
 
 use crate::{
@@ -75,6 +75,10 @@ pub(crate) static TASKS: LruHashMap<TaskKey, Task, 16384> = LruHashMap::new();
 /// What tasks have handed over and nobody has taken yet, by the object that it went through.
 #[btf_map]
 pub(crate) static HAND_OFFS: LruHashMap<TaskKey, HandOff, 16384> = LruHashMap::new();
+
+/// Threads of JVMs that work for a request, or have read something else.
+#[btf_map]
+pub(crate) static JAVA_THREADS: LruHashMap<TaskKey, JavaThread, 8192> = LruHashMap::new();
 
 /// Threads that run JavaScript, by tid.
 #[btf_map]

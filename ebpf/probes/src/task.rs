@@ -5,7 +5,7 @@
 
 pub(crate) mod cpython;
 mod go;
-mod jvm;
+pub(crate) mod jvm;
 pub(crate) mod node;
 pub(crate) mod tokio;
 
@@ -48,7 +48,7 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
     } else if kind == RuntimeKind::CPython as u32 {
         cpython::ask(record, runtime, reads)
     } else if kind == RuntimeKind::Jvm as u32 {
-        ask_virtual_thread(record, runtime, reads)
+        ask_thread_of_jvm(record, runtime, reads)
     } else if kind == RuntimeKind::Tokio as u32 {
         tokio::ask(record, runtime, reads)
     } else if kind == RuntimeKind::Node as u32 {
@@ -58,12 +58,11 @@ pub(crate) fn ask(record: &mut DataRecord, reads: Reads) -> u16 {
     }
 }
 
-/// What is no virtual thread is judged as the threads of any program.
 #[inline(never)]
-fn ask_virtual_thread(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
+fn ask_thread_of_jvm(record: &mut DataRecord, runtime: &Runtime, reads: Reads) -> u16 {
     let id = jvm::current(runtime);
     if id == 0 {
-        return 0;
+        return jvm::ask(record, reads);
     }
     record.task = id;
     if id == UNKNOWN_TASK {

@@ -31,6 +31,10 @@ const FILES: &[(&str, &str)] = &[
     ("tasks/gate.js", include_str!("../apps/tasks/gate.js")),
     ("tasks/gate.go", include_str!("../apps/tasks/gate.go")),
     ("tasks/Gate.java", include_str!("../apps/tasks/Gate.java")),
+    (
+        "tasks/Client.java",
+        include_str!("../apps/tasks/Client.java"),
+    ),
     ("rust/Cargo.toml", include_str!("../apps/rust/Cargo.toml")),
     ("rust/Cargo.lock", include_str!("../apps/rust/Cargo.lock")),
     ("rust/src/main.rs", include_str!("../apps/rust/src/main.rs")),
@@ -121,6 +125,12 @@ const BUILDS: &[(Group, &str, &str, &[&str])] = &[
         "tasks/Gate.java",
         "tasks/Gate.class",
         &["/usr/bin/javac", "Gate.java"],
+    ),
+    (
+        Group::Java,
+        "tasks/Client.java",
+        "tasks/Client.class",
+        &["/usr/bin/javac", "Client.java"],
     ),
 ];
 

@@ -59,7 +59,8 @@ impl Runtime {
             Self::Go { goroutines, .. } => {
                 goroutines.iter().flat_map(|it| go::places(it)).collect()
             }
-            Self::Proxy(_) | Self::Jvm(_) => Vec::new(),
+            Self::Proxy(_) => Vec::new(),
+            Self::Jvm(jvm) => jvm.iter().flat_map(jvm::places).collect(),
             Self::Python(python) => python.iter().flat_map(cpython::places).collect(),
             Self::Tokio(tokio) => tokio.iter().flat_map(|it| tokio::places(it)).collect(),
             Self::Node(node) => node.iter().flat_map(|it| node::places(it)).collect(),

@@ -52,8 +52,14 @@ impl Listener<'_> {
         target: &Bytes,
     ) -> Option<Cause> {
         if let Some(work) = mark.work {
-            let cause = self.task(mark);
-            return resumes(cause, work.resumes);
+            let cause = resumes(self.task(mark), work.resumes);
+            let worker = work.thread.then(|| self.worker(mark, start)).flatten();
+            return match (worker, cause) {
+                (Some(Cause::Answered), Some(Cause::Resumes(Some(sender)))) => {
+                    Some(Cause::AnsweredOrResumes(sender))
+                }
+                (worker, cause) => worker.or(cause),
+            };
         }
         if mark.forwards {
             return self.forwarded(mark, &Line::of(method, target));

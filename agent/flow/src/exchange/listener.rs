@@ -8,6 +8,7 @@ use weft_proto::trace_context::{SpanId, TraceId};
 use crate::connection::{Carrier, Mark, Marks, Muted, endpoints};
 use crate::forwards::Line;
 use crate::record::Ends;
+use crate::resumptions::Believed;
 use crate::span::{Call, Http, Kind, Link, Outcome, Partial, Process, Span, Version};
 use crate::spans::{Author, Cause, Header, NodeKey, Request};
 use crate::state::State;
@@ -165,16 +166,25 @@ impl Listener<'_> {
         }
         let is_told_later = match cause {
             Some(Cause::Resumes(sender)) => {
-                let waits = resumptions.sent(node, process, mark.time_ns, sender);
+                let believed = match mark.work {
+                    Some(work) if work.thread => Believed::Both,
+                    _ => Believed::Either,
+                };
+                let waits = resumptions.sent(node, process, mark.time_ns, sender, believed);
                 counters.task_requests_forgotten += u64::from(!waits);
                 waits
             }
             Some(Cause::Answered) => threads.calls(process, tid, node, mark.time_ns, counters),
+            Some(Cause::AnsweredOrResumes(sender)) => {
+                let answers = threads.calls(process, tid, node, mark.time_ns, counters);
+                let sender = Some(sender);
+                resumptions.sent(node, process, mark.time_ns, sender, Believed::Both) || answers
+            }
             _ => true,
         };
         if !is_told_later {
             self.state
-                .with_spans(|spans, around| spans.answered(node, None, around));
+                .with_spans(|spans, around| spans.judged(node, None, around));
         }
         Some(node)
     }
@@ -272,6 +282,9 @@ impl Listener<'_> {
             span.partial.response_head |= head.partial;
         }
         if self.kind == Kind::Client {
+            if mark.tid == exchange.tid {
+                self.state.spans.waited_for(node);
+            }
             return self.reads_answer(Some(node), mark.time_ns);
         }
         if mark.tid == 0 || exchange.tid == 0 {
@@ -334,7 +347,7 @@ impl Listener<'_> {
         self.state.with_spans(|spans, around| {
             for (call, for_it) in answer.calls {
                 let server = (for_it && trusted).then_some((node, link));
-                spans.answered(call, server, around);
+                spans.sender_answers(call, server, around);
             }
         });
     }

@@ -88,6 +88,7 @@ impl Data<'_> {
             // Stand in the flags.
             context: _,
             resumes: _,
+            thread: _,
             shared: _,
             handed_ns,
             root,
@@ -289,6 +290,7 @@ mod tests {
                     context: false,
                     shared: false,
                     resumes: false,
+                    thread: false,
                     handed_ns: Some(99),
                     root: Some(Root {
                         task: 7,
@@ -334,6 +336,7 @@ mod tests {
                     context: false,
                     shared: false,
                     resumes: false,
+                    thread: false,
                     handed_ns: Some(99),
                     root: Some(Root {
                         task: 6,
@@ -351,6 +354,7 @@ mod tests {
                     context: true,
                     shared: false,
                     resumes: false,
+                    thread: false,
                     handed_ns: Some(99),
                     root: None,
                 },

@@ -75,6 +75,9 @@ pub struct Work {
     pub shared: bool,
     /// What the response goes on with will be told.
     pub resumes: bool,
+    /// The thread that made the call is judged as that of any program, too. Of what a response goes on with: that is
+    /// a thread that has read the request.
+    pub thread: bool,
     /// When `task` has handed the call over to the one that made it.
     pub handed_ns: Option<u64>,
     /// `None`: neither it nor any that it descends from reads requests.
@@ -299,7 +302,7 @@ impl<'a> Data<'a> {
     /// that sends, and of plaintext of TLS, it is not known whether it would have waited. A call that a task
     /// makes lets the task wait, and not the thread.
     pub fn blocking(&self) -> bool {
-        if self.work.is_some() {
+        if self.work.is_some_and(|work| !work.thread) {
             return false;
         }
         let known = self.direction == Direction::Rx && self.cookie & SESSION_BIT == 0;
@@ -319,6 +322,7 @@ impl Work {
             context: flags & DataFlags::CONTEXT != 0,
             shared: flags & DataFlags::SHARED != 0,
             resumes: flags & DataFlags::RESUMES != 0,
+            thread: flags & DataFlags::THREAD != 0,
             handed_ns: (flags & DataFlags::HANDED != 0).then_some(handed_ns),
             root: Root::decode(reader, offset_of!(DataRecord, descent)),
         };
@@ -361,6 +365,7 @@ impl Sends {
                 context: flags & DataFlags::CONTEXT != 0,
                 shared: false,
                 resumes: false,
+                thread: flags & DataFlags::THREAD != 0,
                 handed_ns: (handed_ns != 0).then_some(handed_ns),
                 root: Root::decode(reader, offset_of!(StreamRecord, descent)),
             },

@@ -71,7 +71,7 @@ impl Spans {
                     if let Some(server) = self.nodes.get_mut(server) {
                         server.thread_children.retain(|child| *child != next);
                     }
-                    self.attach(next, server, Link::Thread, around);
+                    self.attach_waited_for(next, server, around);
                 }
                 Progress::AwaitsAnswer => self.settle_alone(next, around),
                 Progress::AwaitsParent(parent) => next = parent,

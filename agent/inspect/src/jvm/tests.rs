@@ -67,10 +67,9 @@ fn where_the_offsets_will_stand() {
     let text = "OpenJDK 64-Bit Server VM (21.0.8+9-LTS) for linux-amd64 JRE (21.0.8+9-LTS), built";
     let jvm = found(&FIELDS, text).expect("a JVM with virtual threads");
     let place = |index: u64| TABLE + ENTRY * index + OFFSET;
-    assert_eq!(
-        jvm.virtual_threads,
-        Some([place(0), place(4), place(2), place(3)])
-    );
+    assert_eq!(jvm.threads, [place(0), place(4), place(2)]);
+    assert_eq!(jvm.virtual_threads, Some(place(3)));
+    assert_eq!(jvm.wakes, None);
     assert_eq!(jvm.version.as_deref(), Some("21.0.8+9-LTS"));
     // Behind the file's header and two program headers.
     assert_eq!(jvm.bias, AT - (64 + 2 * 56));
@@ -78,7 +77,8 @@ fn where_the_offsets_will_stand() {
 
 #[test]
 fn one_without_virtual_threads() {
-    let jvm = found(&FIELDS[..3], "").expect("a JVM");
+    let [os_thread, .., pthread] = FIELDS;
+    let jvm = found(&[os_thread, FIELDS[2], pthread], "").expect("a JVM");
     assert_eq!(jvm.virtual_threads, None);
     assert_eq!(jvm.version, None);
 }

@@ -12,10 +12,12 @@ use crate::{
     call::closed,
     connection,
     kernel::{self, load},
+    task::jvm,
     tls,
 };
 
 const TCP_ESTABLISHED: i32 = 1;
+const TCP_SYN_SENT: i32 = 2;
 const TCP_FIN_WAIT1: i32 = 4;
 const TCP_CLOSE: i32 = 7;
 const TCP_LAST_ACK: i32 = 9;
@@ -25,6 +27,10 @@ const TCP_LAST_ACK: i32 = 9;
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let (sk, before, state): (*const c_void, i32, i32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if state == TCP_SYN_SENT {
+        jvm::connects(sk);
+        return 0;
+    }
     // SAFETY: `sk` is a hook's argument.
     let error = unsafe { load::<i32>(sk, &kernel::SOCK_ERR) };
     let at_once = state == TCP_CLOSE && before == TCP_ESTABLISHED && error == 0;

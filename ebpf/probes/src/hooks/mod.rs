@@ -8,6 +8,7 @@
 mod cpython;
 mod go;
 mod inject;
+mod jvm;
 mod lifecycle;
 mod node;
 mod process;

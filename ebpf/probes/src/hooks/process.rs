@@ -14,6 +14,7 @@ use crate::{
     emit, inject,
     kernel::{self, copy, load},
     maps::{PROCESSES, RUNTIMES},
+    task::jvm,
 };
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -28,6 +29,7 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
         )
     };
     if child != thread {
+        jvm::begins(child, ctx.arg(1));
         return 0;
     }
     // SAFETY: plain values, read at once.

@@ -49,6 +49,16 @@ fn virtual_threads() -> Result<()> {
 }
 
 #[test]
+fn http_client_of_the_jdk() -> Result<()> {
+    linked(TasksKind::HttpClient)
+}
+
+#[test]
+fn http_client_of_a_newer_jdk() -> Result<()> {
+    linked(TasksKind::HttpClientNew)
+}
+
+#[test]
 fn tokio() -> Result<()> {
     linked(TasksKind::Tokio)
 }
@@ -108,7 +118,9 @@ fn not_wrong(kind: TasksKind) -> Result<()> {
 
 fn linked(kind: TasksKind) -> Result<()> {
     let groups = match kind {
-        TasksKind::VirtualThreads => &[Group::Tasks, Group::Java][..],
+        TasksKind::VirtualThreads | TasksKind::HttpClient | TasksKind::HttpClientNew => {
+            &[Group::Tasks, Group::Java][..]
+        }
         TasksKind::Goroutines => &[Group::Tasks, Group::Go],
         TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => &[Group::Rust],
         _ => &[Group::Tasks],

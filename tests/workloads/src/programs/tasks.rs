@@ -32,6 +32,10 @@ pub enum TasksKind {
     Goroutines,
     /// A virtual thread for each request, on a JVM. Needs [`Group::Java`](crate::Group::Java), too.
     VirtualThreads,
+    /// A thread of a pool for each request, and the `HttpClient` of JDK 17. Needs [`Group::Java`](crate::Group::Java), too.
+    HttpClient,
+    /// The same of a JDK that has virtual threads.
+    HttpClientNew,
     /// A task of Tokio for each connection, on several threads.
     Tokio,
     /// The same on one thread.
@@ -99,7 +103,7 @@ impl Program for Tasks {
             TasksKind::Tornado => "tornado",
             TasksKind::Gevent => "gevent",
             TasksKind::Goroutines => "go",
-            TasksKind::VirtualThreads => "java",
+            TasksKind::VirtualThreads | TasksKind::HttpClient | TasksKind::HttpClientNew => "java",
             TasksKind::Tokio | TasksKind::TokioAlone | TasksKind::TokioStripped => "tokio",
             TasksKind::Agent => "agent",
             TasksKind::Fetch => "fetch",
@@ -113,11 +117,16 @@ impl Program for Tasks {
         let gate = |file: &str| format!("{}/rust/{file}", apps::DIR);
         let owned = |arguments: &[&str]| arguments.iter().map(|it| (*it).to_owned()).collect();
         let arguments: Vec<String> = match self.kind {
-            TasksKind::VirtualThreads => {
+            TasksKind::VirtualThreads | TasksKind::HttpClient | TasksKind::HttpClientNew => {
                 let root = place.workloads.root();
                 make_executable(&root.join(JAVA.trim_start_matches('/')))?;
                 let classes = format!("{}/tasks", apps::DIR);
-                owned(&[JAVA, "-Xmx256m", "-cp", &classes, "Gate"])
+                let (java, main) = match self.kind {
+                    TasksKind::VirtualThreads => (JAVA, "Gate"),
+                    TasksKind::HttpClient => ("/usr/bin/java", "Client"),
+                    _ => (JAVA, "Client"),
+                };
+                owned(&[java, "-Xmx256m", "-cp", &classes, main])
             }
             TasksKind::Goroutines => owned(&[&file("gate")]),
             TasksKind::Tokio => owned(&[&gate("gate"), "many"]),

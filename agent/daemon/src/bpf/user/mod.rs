@@ -67,6 +67,8 @@ pub(crate) enum Hook {
     UvloopCalled,
     /// A transport is given bytes.
     UvloopWrites,
+    /// JVM: a thread wakes another one.
+    JvmWakes,
     /// Tokio: a new task gets its id.
     TokioDrawn,
     /// Tokio: a message was sent through a channel.
@@ -123,7 +125,7 @@ enum Links {
 }
 
 /// In the order of [`Hook`].
-const HOOKS: [(&str, ProbeKind); 35] = [
+const HOOKS: [(&str, ProbeKind); 36] = [
     ("tls_enter", ProbeKind::Entry),
     ("tls_leave", ProbeKind::Entry),
     ("tls_leave", ProbeKind::Return),
@@ -143,6 +145,7 @@ const HOOKS: [(&str, ProbeKind); 35] = [
     ("uvloop_connected", ProbeKind::Entry),
     ("uvloop_called", ProbeKind::Return),
     ("uvloop_writes", ProbeKind::Entry),
+    ("jvm_wakes", ProbeKind::Entry),
     ("tokio_drawn", ProbeKind::Entry),
     ("tokio_sends", ProbeKind::Entry),
     ("node_enters", ProbeKind::Entry),
