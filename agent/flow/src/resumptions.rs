@@ -201,8 +201,11 @@ impl Trust {
         let one = call.resumed.filter(|_| !call.several);
         if call.believed == Believed::Both {
             let agreed = one.filter(|_| one == call.sender && !call.foreign);
-            counters.calls_contradicted += u64::from(call.foreign);
-            counters.calls_unconfirmed += u64::from(agreed.is_none() && !call.foreign);
+            if call.foreign && call.sender.is_some() {
+                counters.calls_contradicted += 1;
+            } else if agreed.is_none() {
+                counters.calls_unconfirmed += 1;
+            }
             return agreed;
         }
         let Some(sender) = call.sender else {

@@ -191,3 +191,29 @@ fn calls_of_event_loops_and_of_threads_that_answer_nothing() {
     pool.answer(WORKER, &mut front);
     pool.check(&[None, None]);
 }
+
+/// Who releases a connection may send what has waited for it, whatever that is for.
+#[test]
+fn what_another_thread_reads_was_not_waited_for() {
+    for (mut pool, in_time) in [
+        (Pool::unknown(), false),
+        (Pool::unknown(), true),
+        (Pool::new(), false),
+        (Pool::new(), true),
+    ] {
+        let mut front = pool.read(WORKER);
+        pool.back.0.tid = WORKER;
+        let (call, back) = &mut pool.back;
+        pool.world.pass(call, back, &get("/back"));
+        if !in_time {
+            pool.answer(WORKER, &mut front);
+        }
+        let (call, back) = &mut pool.back;
+        call.tid = OTHER;
+        pool.world.pass(back, call, OK);
+        if in_time {
+            pool.answer(WORKER, &mut front);
+        }
+        pool.check(&[None]);
+    }
+}

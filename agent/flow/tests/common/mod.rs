@@ -255,6 +255,12 @@ impl World {
         if end.work.is_some_and(|work| work.shared) {
             flags |= DataFlags::SHARED;
         }
+        if end.work.is_some_and(|work| work.resumes) {
+            flags |= DataFlags::RESUMES;
+        }
+        if end.work.is_some_and(|work| work.thread) {
+            flags |= DataFlags::THREAD;
+        }
         if end.forwards {
             flags |= DataFlags::FORWARDS;
         }

@@ -3,6 +3,7 @@
 use object::elf::{PF_R, PF_X, PT_DYNAMIC, PT_LOAD};
 
 use super::{ENTRY, Jvm, OFFSET, read};
+use crate::Class;
 use crate::elf::Image;
 use crate::elf::tests::{Loaded, file_loaded};
 
@@ -14,10 +15,20 @@ const CREATE: u64 = AT + 16;
 
 /// A library with these fields in its table.
 fn found(fields: &[(&str, &str)], text: &str) -> Result<Jvm, &'static str> {
+    found_with(fields, text, &[])
+}
+
+/// And with these native methods, each a function of its own.
+fn found_with(
+    fields: &[(&str, &str)],
+    text: &str,
+    natives: &[(&str, &str)],
+) -> Result<Jvm, &'static str> {
     const RELATIVE: u64 = 8;
     let mut strings = text.as_bytes().to_vec();
     strings.push(0);
-    let behind = TABLE + ENTRY * (fields.len() as u64 + 1);
+    let methods = TABLE + ENTRY * (fields.len() as u64 + 1);
+    let behind = methods + 24 * natives.len() as u64;
     let mut pointers = vec![(POINTER_AT, TABLE)];
     for (index, (kind, field)) in fields.iter().enumerate() {
         for (word, text) in [(0, kind), (8, field)] {
@@ -27,6 +38,16 @@ fn found(fields: &[(&str, &str)], text: &str) -> Result<Jvm, &'static str> {
             ));
             strings.extend(text.bytes().chain([0]));
         }
+    }
+    for (index, (name, signature)) in natives.iter().enumerate() {
+        let at = methods + 24 * index as u64;
+        for (word, text) in [(0, name), (8, signature)] {
+            pointers.push((at + word, behind + strings.len() as u64));
+            strings.extend(text.bytes().chain([0]));
+        }
+        // push rbp; mov rbp, rsp; pop rbp; ret
+        pointers.push((at + 16, behind + strings.len() as u64));
+        strings.extend([0x55, 0x48, 0x89, 0xe5, 0x5d, 0xc3]);
     }
     let mut bytes = vec![0; (behind - AT) as usize];
     bytes.extend(&strings);
@@ -81,6 +102,16 @@ fn one_without_virtual_threads() {
     let jvm = found(&[os_thread, FIELDS[2], pthread], "").expect("a JVM");
     assert_eq!(jvm.virtual_threads, None);
     assert_eq!(jvm.version, None);
+}
+
+#[test]
+fn where_a_thread_wakes_another_one() {
+    const UNPARK: (&str, &str) = ("unpark", "(Ljava/lang/Object;)V");
+    let wakes = |natives: &[_]| found_with(&FIELDS, "", natives).expect("a JVM").wakes;
+    let found = wakes(&[("park", "(ZJ)V"), UNPARK]).expect("the function");
+    assert_eq!(found.class, Class::Emulated);
+    assert_eq!(wakes(&[("unpark", "(J)V")]), None);
+    assert_eq!(wakes(&[UNPARK, UNPARK]), None, "which one is not known");
 }
 
 #[test]
