@@ -141,6 +141,9 @@ fn early(scene: &Scene, kind: TasksKind) -> Result<()> {
     let spans = scene.finish(weft)?.of(&pids);
     spans.servers().count(CLIENTS * ROUNDS)?;
     let links = links(&spans)?;
+    if matches!(kind, TasksKind::HttpClient | TasksKind::HttpClientNew) {
+        return by_wakes(&spans);
+    }
     let all = [1, 2, 3, 1, 1];
     let linked = match kind {
         // Who has started a thread is not known.
@@ -164,6 +167,25 @@ fn early(scene: &Scene, kind: TasksKind) -> Result<()> {
     Ok(())
 }
 
+/// Who wakes whom tells most calls of threads that wait for them; of what waits in queues, and is sent by whoever comes
+/// to it, the fewest.
+fn by_wakes(spans: &Spans) -> Result<()> {
+    let calls = spans.clients().0;
+    let told = |way: &str| {
+        let of = calls.iter().filter(|call| call.path().starts_with(way));
+        let told = of.clone().filter(|call| call.link() != "none").count();
+        (told, of.count())
+    };
+    for (way, share) in [("/one-", 2), ("/two-", 2), ("/three-", 4)] {
+        let (told, calls) = told(way);
+        ensure!(
+            calls > 0 && told * share >= calls,
+            "{told} of {calls} calls of {way} are linked"
+        );
+    }
+    Ok(())
+}
+
 /// Connections and what serves them are older than weft: nothing is wrong, and what is read from then on is
 /// linked where a request has a task of its own.
 fn late(scene: &Scene, kind: TasksKind) -> Result<()> {
@@ -182,8 +204,10 @@ fn late(scene: &Scene, kind: TasksKind) -> Result<()> {
     let untold = links.get("none").copied().unwrap_or(0);
     // A task that was made with its connection is not known.
     let of_connections = matches!(kind, TasksKind::Aiohttp | TasksKind::Hypercorn);
-    let known = kind == TasksKind::VirtualThreads
-        || untold <= may_miss(kind, told(&links).saturating_add(untold));
+    let known = matches!(
+        kind,
+        TasksKind::VirtualThreads | TasksKind::HttpClient | TasksKind::HttpClientNew
+    ) || untold <= may_miss(kind, told(&links).saturating_add(untold));
     ensure!(
         of_connections || (told(&links) > 0 && known),
         "linked by {links:?}"
