@@ -76,8 +76,8 @@ fn find(root: &Path) -> Vec<Library> {
 /// A link may lead out of the root directory, and the file is there under its own name.
 fn library(directory: &str, entry: &DirEntry) -> Option<Library> {
     let name = entry.file_name();
-    let named = |prefix: &&str| name.as_bytes().starts_with(prefix.as_bytes());
-    if !NAMES.iter().any(|prefix| named(&prefix)) {
+    let mut names = NAMES.iter();
+    if !names.any(|prefix| name.as_bytes().starts_with(prefix.as_bytes())) {
         return None;
     }
     // Of a link, not of what it leads to.
