@@ -98,6 +98,16 @@ fn tornado() -> Result<()> {
     not_wrong(TasksKind::Tornado)
 }
 
+#[test]
+fn node_queue() -> Result<()> {
+    not_wrong(TasksKind::Queue)
+}
+
+#[test]
+fn node_batch() -> Result<()> {
+    not_wrong(TasksKind::Batch)
+}
+
 /// Calls wait in a queue and are begun by others: some are linked, none to another request.
 fn not_wrong(kind: TasksKind) -> Result<()> {
     on_scene(&[Group::Tasks], |scene| {

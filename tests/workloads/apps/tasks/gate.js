@@ -1,10 +1,11 @@
 // A server that asks another one, in the ways in which Node.js works on several requests at once.
 //
-// usage: gate.js agent|fetch|pool|worker
+// usage: gate.js agent|fetch|pool|worker|queue|batch
 //
 // GET /<way>/<id> makes calls of GET /<way>-<n>/<id> at BACKEND: one; two, one after the other; three at
 // once; one from a timer's callback; one behind a file. Fewer connections than requests, but for `fetch`. `worker`:
-// as `agent`, in a thread of its own.
+// as `agent`, in a thread of its own. `queue`: a queue of the program's own before the agent, in which the end of one
+// call begins the next one. `batch`: calls wait for a timer of the first of them, which begins them all.
 "use strict";
 
 const fs = require("fs");
@@ -25,7 +26,7 @@ function client() {
     return async (path) => (await pool.request({ path, method: "GET" })).body.text();
   }
   const agent = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS });
-  return (path) =>
+  const get = (path) =>
     new Promise((resolve, reject) => {
       http
         .get(BACKEND + path, { agent }, (response) => {
@@ -33,6 +34,45 @@ function client() {
           response.on("end", resolve);
         })
         .on("error", reject);
+    });
+  return { queue: queued, batch: batched }[kind]?.(get) ?? get;
+}
+
+function queued(get) {
+  const waiting = [];
+  let free = CONNECTIONS;
+  const next = () => {
+    while (free > 0 && waiting.length > 0) {
+      const [path, resolve, reject] = waiting.shift();
+      free -= 1;
+      get(path)
+        .then(resolve, reject)
+        .finally(() => {
+          free += 1;
+          next();
+        });
+    }
+  };
+  return (path) =>
+    new Promise((resolve, reject) => {
+      waiting.push([path, resolve, reject]);
+      next();
+    });
+}
+
+function batched(get) {
+  let batch = [];
+  const begin = () => {
+    for (const [path, resolve, reject] of batch) {
+      get(path).then(resolve, reject);
+    }
+    batch = [];
+  };
+  return (path) =>
+    new Promise((resolve, reject) => {
+      if (batch.push([path, resolve, reject]) === 1) {
+        setTimeout(begin, 3);
+      }
     });
 }
 

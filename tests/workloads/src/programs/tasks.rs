@@ -50,6 +50,10 @@ pub enum TasksKind {
     Pool,
     /// Node.js 24: as `Agent`, in a thread of its own.
     Worker,
+    /// Node.js 22: a queue of the program's own, which begins a call where another one has ended.
+    Queue,
+    /// Node.js 24: calls of several requests are begun together.
+    Batch,
     /// The other one: answers after a while.
     Backend,
 }
@@ -109,6 +113,8 @@ impl Program for Tasks {
             TasksKind::Fetch => "fetch",
             TasksKind::Pool => "pool",
             TasksKind::Worker => "worker",
+            TasksKind::Queue => "queue",
+            TasksKind::Batch => "batch",
             TasksKind::Backend => "backend",
         }
     }
@@ -132,10 +138,10 @@ impl Program for Tasks {
             TasksKind::Tokio => owned(&[&gate("gate"), "many"]),
             TasksKind::TokioAlone => owned(&[&gate("gate"), "one"]),
             TasksKind::TokioStripped => owned(&[&gate("gate-stripped"), "many"]),
-            TasksKind::Agent | TasksKind::Pool => {
+            TasksKind::Agent | TasksKind::Pool | TasksKind::Queue => {
                 owned(&["/srv/npm/node22/bin/node", &file("gate.js"), self.name()])
             }
-            TasksKind::Fetch | TasksKind::Worker => {
+            TasksKind::Fetch | TasksKind::Worker | TasksKind::Batch => {
                 owned(&["/srv/npm/node24/bin/node", &file("gate.js"), self.name()])
             }
             _ => owned(&["/usr/bin/python3", &file("gate.py"), self.name()]),

@@ -23,6 +23,13 @@ use crate::{
 
 /// From a context to its extension, which for `await` is the generator of the async function.
 const EXTENSION: u64 = 0x1f;
+/// From the context of an element's handler, which has the number of those that are left in the place of an extension, to
+/// the capability of the whole; from there to its promise; from a promise to its first reaction while it is pending.
+const CAPABILITY: u64 = 0x27;
+const PROMISE: u64 = 0x7;
+const REACTIONS: u64 = 0x17;
+/// From an object to its first field.
+const FIRST: u64 = 0x7;
 /// An object that has moved so often stands among the old ones.
 const OLD: u32 = 2;
 
@@ -38,11 +45,11 @@ pub(crate) fn asked(derived: u64, handler: u64, root_register: Option<u64>) {
     let Some(running) = running(thread) else {
         return;
     };
-    let Some(what) = waiting(runtime, derived, handler, root_register) else {
+    let Some(waits) = waiting(runtime, derived, handler, root_register) else {
         return;
     };
     let key = NodeKey {
-        what,
+        what: waits.what,
         thread: thread.born,
     };
     // Also if that is nobody: what moves to where another object was has to take its place here, too.
@@ -70,20 +77,24 @@ pub(crate) fn reacts(derived: u64, handler: u64, root_register: u64) {
         return;
     };
     let mut owner = Descent::default();
-    if let Some(what) = waiting(runtime, derived, handler, Some(root_register)) {
+    let mut resumed = owner;
+    if let Some(waits) = waiting(runtime, derived, handler, Some(root_register)) {
         let key = NodeKey {
-            what,
+            what: waits.what,
             thread: thread.born,
         };
         // SAFETY: copied at once.
         if let Some(known) = unsafe { NODE_WAITS.get(key) } {
-            owner = known.descent;
-            let _gone = NODE_WAITS.remove(key);
+            resumed = known.descent;
+            if !waits.for_more {
+                owner = resumed;
+                let _gone = NODE_WAITS.remove(key);
+            }
         }
     }
     turn(thread, &running, &owner, running.id);
-    if thread.response != 0 && owner.root != 0 && owner != thread.resumed {
-        thread.resumed = owner;
+    if thread.response != 0 && resumed.root != 0 && resumed != thread.resumed {
+        thread.resumed = resumed;
         tell(thread);
     }
 }
@@ -106,24 +117,67 @@ fn tell(thread: &NodeThread) {
     emit::output(&record);
 }
 
-/// The object that tells a reaction apart: the promise that it resolves, or what waits.
+/// What tells a reaction apart.
+struct Waits {
+    /// The promise that it resolves, or what waits.
+    what: u64,
+    /// There may be more reactions of the same. What runs in one is V8's own and asks for nothing: what follows it
+    /// unseen is not for whom it is.
+    for_more: bool,
+}
+
 #[inline(always)]
 fn waiting(
     runtime: &Runtime,
     derived: u64,
     handler: u64,
     root_register: Option<u64>,
-) -> Option<u64> {
+) -> Option<Waits> {
     let mut what = derived;
+    let mut for_more = false;
     if let Some(root) = root_register {
         let undefined = caller::read::<u64>(root.wrapping_add(u64::from(runtime.undefined)))?;
         if derived == undefined {
             let at = handler.wrapping_add(u64::from(runtime.function_context));
             let context = caller::read::<u64>(at)?;
             what = caller::read::<u64>(context.wrapping_add(EXTENSION))?;
+            if what & 1 == 0 {
+                what = whole(runtime, undefined, context)?;
+                for_more = true;
+            }
         }
     }
-    (what & 1 != 0).then_some(what)
+    (what & 1 != 0).then_some(Waits { what, for_more })
+}
+
+/// The handler of one element of `Promise.all` or its like: nobody is seen to ask for it. What waits for the whole
+/// does, if that is one.
+#[inline(always)]
+fn whole(runtime: &Runtime, undefined: u64, context: u64) -> Option<u64> {
+    let capability = caller::read::<u64>(context.wrapping_add(CAPABILITY))?;
+    let promise = caller::read::<u64>(capability.wrapping_add(PROMISE))?;
+    let reaction = caller::read::<u64>(promise.wrapping_add(REACTIONS))?;
+    if reaction & 1 == 0 {
+        return None;
+    }
+    // The next one (none: 0), handlers of rejection and of fulfilment, the derived promise; before or behind them what
+    // the embedder keeps, which is a pointer.
+    let words = caller::read::<[u64; 5]>(reaction.wrapping_add(FIRST))?;
+    let [first, second, third, fourth, fifth] = words;
+    let (next, handler, derived) = if first & 1 == 0 {
+        (first, third, fourth)
+    } else {
+        (second, fourth, fifth)
+    };
+    if next != 0 {
+        return None;
+    }
+    if derived != undefined {
+        return Some(derived);
+    }
+    let at = handler.wrapping_add(u64::from(runtime.function_context));
+    let context = caller::read::<u64>(at)?;
+    caller::read::<u64>(context.wrapping_add(EXTENSION))
 }
 
 /// What a walk through all that waits is for.
