@@ -70,6 +70,9 @@ pub(crate) struct Entry {
     pub(crate) hand_off: bool,
     /// Threads that answer requests which others have read do other work as well.
     pub(crate) other_work: bool,
+    /// Threads of a JVM: what they have sent while they worked on a request, and how much of that was for another one.
+    pub(crate) sent: u32,
+    pub(crate) in_passing: u32,
     /// A thread has read a request as event loops do.
     pub(crate) polls: bool,
     /// Its threads read requests, each alone, and answer them; told to the kernel programs.
@@ -230,6 +233,8 @@ impl Processes {
                 forwarded_contexts: 0,
                 hand_off: false,
                 other_work: false,
+                sent: 0,
+                in_passing: 0,
                 polls: false,
                 works_alone: false,
             },
@@ -257,6 +262,11 @@ impl Processes {
 // === impl Entry ===
 
 impl Entry {
+    /// A thread that waits may wake another one for some reason of its own, but not often.
+    pub(crate) fn sends_in_passing(&self) -> bool {
+        self.in_passing > 1 && self.in_passing.saturating_mul(16) > self.sent
+    }
+
     /// It reports spans itself. A proxy whose incoming request was lost seems to write a context
     /// of its own once in a while: what it does mostly decides. One that only asks, such as a load
     /// generator, need not report what it writes.

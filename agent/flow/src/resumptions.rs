@@ -47,6 +47,8 @@ pub(crate) enum Believed {
     Either,
     /// Both, of the same request.
     Both,
+    /// Neither: only whether its response goes on with something else is asked.
+    Neither,
 }
 
 /// The request that a call was sent for.
@@ -148,6 +150,11 @@ impl Resumptions {
         }
     }
 
+    /// Whom a call seems to be sent for.
+    pub(crate) fn sender(&self, node: NodeKey) -> Option<NodeKey> {
+        self.calls.get(&node)?.sender
+    }
+
     /// A call has ended, or will not.
     pub(crate) fn end(&mut self, node: NodeKey, end_ns: u64) {
         if self.calls.contains_key(&node) {
@@ -177,7 +184,7 @@ impl Resumptions {
                     .or_insert_with(Trust::default);
                 let request = trust.judge(&call, counters);
                 let verdict = match (request, call.believed) {
-                    (None, _) => Verdict::Nothing,
+                    (None, _) | (_, Believed::Neither) => Verdict::Nothing,
                     (Some(request), Believed::Either) => {
                         Verdict::Request(request, Link::AsyncContext)
                     }
@@ -199,6 +206,10 @@ impl Resumptions {
 impl Trust {
     fn judge(&mut self, call: &Call, counters: &mut Counters) -> Option<NodeKey> {
         let one = call.resumed.filter(|_| !call.several);
+        if call.believed == Believed::Neither {
+            counters.calls_contradicted += u64::from(call.foreign);
+            return None;
+        }
         if call.believed == Believed::Both {
             let agreed = one.filter(|_| one == call.sender && !call.foreign);
             if call.foreign && call.sender.is_some() {

@@ -42,7 +42,12 @@ impl Scene {
     }
 
     fn asked(&mut self, path: &str) {
+        self.asked_of(READER, path);
+    }
+
+    fn asked_of(&mut self, reader: u32, path: &str) {
         let mut front = self.world.connect(CLIENT, APP);
+        front.1.tid = reader;
         let task = CONNECTION_BIT | front.1.cookie;
         front.1.work = Some(work(task, None));
         self.world.pass(&mut front.0, &mut front.1, &get(path));
@@ -167,6 +172,26 @@ fn who_is_woken_does_not_answer() {
         }
         scene.answers(0, OTHER);
         scene.check(false, Link::None);
+    }
+}
+
+/// The thread that has sent the call reads the response itself.
+#[test]
+fn what_it_reads_itself_may_be_another_ones() {
+    for (resumed, linked, link) in [
+        (&[][..], true, Link::Thread),
+        (&[(0, Wakes::Reader)], true, Link::Thread),
+        (&[(1, Wakes::Reader)], false, Link::None),
+    ] {
+        let mut scene = Scene::new();
+        scene.asked("/first");
+        scene.asked_of(OTHER, "/second");
+        scene.back.0.tid = READER;
+        scene.back.0.epoll = false;
+        scene.calls(resumed);
+        scene.answers(0, READER);
+        scene.answers(1, OTHER);
+        scene.check(linked, link);
     }
 }
 

@@ -159,6 +159,7 @@ impl Listener<'_> {
             counters,
             resumptions,
             forwards,
+            processes,
             ..
         } = &mut *self.state;
         if let Some(Cause::Request(server, Link::Forwarded)) = cause {
@@ -179,6 +180,14 @@ impl Listener<'_> {
                 let answers = threads.calls(process, tid, node, mark.time_ns, counters);
                 let sender = Some(sender);
                 resumptions.sent(node, process, mark.time_ns, sender, Believed::Both) || answers
+            }
+            // Threads of a JVM may send, and read, in passing.
+            Some(Cause::Request(server, Link::Thread)) if mark.work.is_some() => {
+                if let Some(entry) = processes.entry_mut(process) {
+                    entry.sent = entry.sent.saturating_add(1);
+                }
+                let sender = Some(server);
+                resumptions.sent(node, process, mark.time_ns, sender, Believed::Neither)
             }
             _ => true,
         };
@@ -261,6 +270,9 @@ impl Listener<'_> {
             return None;
         }
         let entry = processes.entry(self.process)?;
+        if entry.sends_in_passing() {
+            return None;
+        }
         let live = threads.live(self.process, mark.tid);
         if let (Some(live), false) = (live, entry.hand_off) {
             return Some(Cause::Request(live, Link::Thread));

@@ -15,6 +15,7 @@
 //! are known, so that a child needs its parent's node no longer.
 
 mod context;
+mod judged;
 mod remote;
 
 use std::collections::VecDeque;
@@ -328,111 +329,6 @@ impl Spans {
         span.is_none_or(|span| span.exchange.status.is_some())
     }
 
-    /// The thread that read the request has begun the response: what it sent meanwhile belongs to
-    /// the request.
-    pub(crate) fn by_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {
-        for child in self.take_thread_children(server, true) {
-            self.attach_waited_for(child, server, around);
-        }
-    }
-
-    /// The thread that has sent a request has read the response.
-    pub(crate) fn waited_for(&mut self, key: NodeKey) {
-        if let Some(node) = self.nodes.get_mut(key) {
-            node.waited_for = true;
-        }
-    }
-
-    /// A thread that waits for the response sends for what it works on itself. One that does not may have sent in
-    /// passing what waited for a connection that it has released.
-    pub(super) fn attach_waited_for(
-        &mut self,
-        key: NodeKey,
-        server: NodeKey,
-        around: &mut Around<'_>,
-    ) {
-        if self.nodes.get(key).is_some_and(|node| node.waited_for) {
-            self.attach(key, server, Link::Thread, around);
-        } else {
-            around.counters.calls_not_waited_for += 1;
-            self.settle_alone(key, around);
-        }
-    }
-
-    /// Another thread responds, or none that was seen.
-    pub(crate) fn not_by_thread(&mut self, server: NodeKey, around: &mut Around<'_>) {
-        for child in self.take_thread_children(server, false) {
-            self.settle_alone(child, around);
-        }
-    }
-
-    /// The thread that has sent a request answers another one: this was sent for that, or for none.
-    pub(crate) fn sender_answers(
-        &mut self,
-        key: NodeKey,
-        server: Option<(NodeKey, Link)>,
-        around: &mut Around<'_>,
-    ) {
-        let Some(node) = self.nodes.get(key) else {
-            return;
-        };
-        let waited_for = node.waited_for;
-        if !waited_for && node.resumes {
-            return;
-        }
-        if server.is_some() && !waited_for {
-            around.counters.calls_not_waited_for += 1;
-        }
-        self.settle_call(key, server.filter(|_| waited_for), around);
-    }
-
-    /// A thread that has read `server` was woken by the response to this one: it was sent for that if the thread answers.
-    pub(crate) fn waits_for(&mut self, key: NodeKey, server: NodeKey, around: &mut Around<'_>) {
-        let by_reader = self.nodes.get(server).map(|node| node.by_reader);
-        if by_reader != Some(None) {
-            let answers = by_reader == Some(Some(true));
-            return self.judged(key, answers.then_some((server, Link::HandOff)), around);
-        }
-        let Some(node) = self.nodes.get_mut(key) else {
-            return;
-        };
-        if matches!(node.progress, Progress::AwaitsAnswer) {
-            node.waited_for = true;
-            node.progress = Progress::AwaitsThread(server);
-            self.nodes[server].thread_children.push(key);
-        }
-    }
-
-    /// It is told for which request this one was sent, if for any.
-    pub(crate) fn judged(
-        &mut self,
-        key: NodeKey,
-        server: Option<(NodeKey, Link)>,
-        around: &mut Around<'_>,
-    ) {
-        // Where its response goes on with nothing, the thread that has read that may go on itself.
-        let waited_for = |node: &Node| node.resumes && node.waited_for;
-        if server.is_some() || !self.nodes.get(key).is_some_and(waited_for) {
-            self.settle_call(key, server, around);
-        }
-    }
-
-    fn settle_call(
-        &mut self,
-        key: NodeKey,
-        server: Option<(NodeKey, Link)>,
-        around: &mut Around<'_>,
-    ) {
-        let awaits = |node: &Node| matches!(node.progress, Progress::AwaitsAnswer);
-        if !self.nodes.get(key).is_some_and(awaits) {
-            return;
-        }
-        match server {
-            Some((server, link)) => self.attach(key, server, link, around),
-            None => self.settle_alone(key, around),
-        }
-    }
-
     pub(crate) fn end(
         &mut self,
         key: NodeKey,
@@ -631,14 +527,6 @@ impl Spans {
                 self.nodes.remove(key);
             }
         }
-    }
-
-    fn take_thread_children(&mut self, server: NodeKey, by_reader: bool) -> SmallVec<[NodeKey; 2]> {
-        let Some(node) = self.nodes.get_mut(server) else {
-            return SmallVec::new();
-        };
-        node.by_reader.get_or_insert(by_reader);
-        std::mem::take(&mut node.thread_children)
     }
 
     /// Never all zero.
