@@ -236,23 +236,8 @@ impl Flow {
             _ => 0,
         };
         let request = request.map(|(request, _)| (request, begin_ns));
-        let thread = work.thread;
-        let process = connection.process;
-        let State {
-            resumptions,
-            spans,
-            processes,
-            ..
-        } = &mut self.state;
-        resumptions.resumed(&calls, request, thread);
-        for call in calls {
-            if resumptions.sender(call) != request.map(|(request, _)| request)
-                && spans.passed_on(call)
-                && let Some(entry) = processes.entry_mut(process)
-            {
-                entry.in_passing = entry.in_passing.saturating_add(1);
-            }
-        }
+        self.state
+            .goes_on(connection.process, &calls, request, work.thread);
     }
 
     fn end_answered_streams(&mut self, now_ns: u64) {

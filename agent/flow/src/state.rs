@@ -70,6 +70,25 @@ impl State {
         self.resumptions.end(node, end_ns);
     }
 
+    /// What was read of the responses to these calls goes on with something of a request, which began at that time.
+    pub(crate) fn goes_on(
+        &mut self,
+        process: Process,
+        calls: &[NodeKey],
+        request: Option<(NodeKey, u64)>,
+        thread: bool,
+    ) {
+        self.resumptions.resumed(calls, request, thread);
+        for call in calls {
+            if self.resumptions.sender(*call) != request.map(|(request, _)| request)
+                && self.spans.passed_on(*call)
+                && let Some(entry) = self.processes.entry_mut(process)
+            {
+                entry.in_passing = entry.in_passing.saturating_add(1);
+            }
+        }
+    }
+
     /// Calls are judged whose responses have gone on with something, or had time to.
     pub(crate) fn tick_resumptions(&mut self, now_ns: u64) {
         let judged = self.resumptions.judged(now_ns, &mut self.counters);
