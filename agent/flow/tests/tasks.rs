@@ -502,7 +502,6 @@ fn tasks_that_outlive_their_request() {
     spans.caused("/handed-over", "/a", Link::HandOff);
 }
 
-/// What is read from a connection before the last answer may be worked on by whoever worked on that.
 /// What the first request has started goes on with work of others.
 #[test]
 fn a_worker_that_a_request_has_started() {
@@ -529,6 +528,7 @@ fn a_worker_that_a_request_has_started() {
     }
 }
 
+/// What is read from a connection before the last answer may be worked on by whoever worked on that.
 #[test]
 fn overlapping_requests_of_a_connection() {
     let mut scene = Scene::new();
