@@ -56,4 +56,9 @@ impl Decision {
     pub(crate) fn may_trace(&self) -> bool {
         self.selected || self.rule == Rule::Ports
     }
+
+    /// It is selected for where it runs, whatever it is.
+    pub(crate) fn counts_for_others(&self) -> bool {
+        self.selected && matches!(self.rule, Rule::All | Rule::Default | Rule::Pod(_))
+    }
 }

@@ -30,7 +30,7 @@ use weft_inspect::Inspection;
 
 use crate::{
     bpf::{Attached, Place, UserProbes},
-    discover,
+    discover::{self, ProcessFacts},
     policy::Selector,
     runtimes,
     telemetry::{Counter, Gauge, Registry},
@@ -360,6 +360,12 @@ impl Watcher {
         self.processes.contains_key(&pid) || self.due.iter().any(|(_, due)| *due == pid)
     }
 
+    /// Whether any other program would be traced in the place of this one: probes cost those that are not.
+    fn traces_whoever_comes(&self, pid: u32) -> bool {
+        let facts = ProcessFacts::read(pid);
+        facts.is_ok_and(|facts| self.selector.judge(&facts).counts_for_others())
+    }
+
     /// Looks at the selected processes that were not looked at yet.
     fn look_at_new(&mut self) {
         for facts in discover::scan() {
@@ -390,7 +396,7 @@ impl Watcher {
         for file in mapped {
             self.uses(pid, &file);
         }
-        if new {
+        if new && self.traces_whoever_comes(pid) {
             let ready = self.roots.libraries(pid).into_iter();
             self.ready.extend(ready.map(|file| (pid, file)));
         }
