@@ -216,9 +216,12 @@ impl Connection {
         let origin = &data.origin;
         if kind == Kind::Server {
             let counters = &mut state.counters;
-            state
+            let other = state
                 .threads
                 .works_on(origin.tgid, origin.tid, self.cookie, counters);
+            if let Some(other) = other {
+                state.with_spans(|spans, around| spans.disown(other, around));
+            }
             if data.direction == Direction::Rx && self.rx.parser.mid_message() {
                 self.exchanges.read_by(origin.tid, data.blocking(), state);
             }

@@ -117,13 +117,18 @@ impl Threads {
     }
 
     /// The thread has moved bytes on a server connection: on another one than that of its live
-    /// request it is no blocking worker.
-    pub(crate) fn works_on(&mut self, tgid: u32, tid: u32, cookie: u64, counters: &mut Counters) {
-        if let Some(thread) = self.by_id.get_mut(&id(tgid, tid))
-            && thread.live.is_some_and(|live| live.cookie != cookie)
-        {
-            thread.disqualify(counters);
-        }
+    /// request it is no blocking worker. Gives that request.
+    pub(crate) fn works_on(
+        &mut self,
+        tgid: u32,
+        tid: u32,
+        cookie: u64,
+        counters: &mut Counters,
+    ) -> Option<NodeKey> {
+        let thread = self.by_id.get_mut(&id(tgid, tid))?;
+        let live = thread.live.filter(|live| live.cookie != cookie)?;
+        thread.disqualify(counters);
+        Some(live.node)
     }
 
     /// The only server request this blocking worker is on.

@@ -192,6 +192,18 @@ fn calls_of_event_loops_and_of_threads_that_answer_nothing() {
     pool.check(&[None, None]);
 }
 
+/// A worker reads the next request of a connection, puts it into the queue, and works on what another one has read.
+#[test]
+fn who_answers_another_ones_request_has_sent_for_that() {
+    let mut pool = Pool::unknown();
+    let mut other = pool.read(READER);
+    let mut own = pool.read(WORKER);
+    pool.call(WORKER);
+    pool.answer(WORKER, &mut other);
+    pool.answer(WORKER, &mut own);
+    pool.check(&[None]);
+}
+
 /// Who releases a connection may send what has waited for it, whatever that is for.
 #[test]
 fn what_another_thread_reads_was_not_waited_for() {

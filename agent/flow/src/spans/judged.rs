@@ -51,6 +51,15 @@ impl Spans {
         }
     }
 
+    /// The thread that has read the request works on others, too: what it has sent may have been for any.
+    pub(crate) fn disown(&mut self, server: NodeKey, around: &mut Around<'_>) {
+        let node = self.nodes.get_mut(server);
+        let children = node.map(|node| std::mem::take(&mut node.thread_children));
+        for child in children.into_iter().flatten() {
+            self.settle_alone(child, around);
+        }
+    }
+
     /// The thread that has sent a request answers another one: this was sent for that, or for none.
     pub(crate) fn sender_answers(
         &mut self,
