@@ -88,7 +88,7 @@ impl Resumptions {
         sender: Option<NodeKey>,
         believed: Believed,
     ) -> bool {
-        if self.calls.len() >= MAX_CALLS {
+        if self.is_full() {
             return false;
         }
         let call = Call {
@@ -104,6 +104,11 @@ impl Resumptions {
         };
         self.calls.insert(node, call);
         true
+    }
+
+    /// No more calls are judged for now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.calls.len() >= MAX_CALLS
     }
 
     /// Something of its response was read. `false`: it is not to be judged.
@@ -178,18 +183,20 @@ impl Resumptions {
                 let Some(call) = self.calls.remove(&node) else {
                     continue;
                 };
+                if call.believed == Believed::Neither {
+                    counters.calls_contradicted += u64::from(call.foreign);
+                    continue;
+                }
                 let trust = self
                     .trust
                     .entry(call.process)
                     .or_insert_with(Trust::default);
                 let request = trust.judge(&call, counters);
                 let verdict = match (request, call.believed) {
-                    (None, _) | (_, Believed::Neither) => Verdict::Nothing,
-                    (Some(request), Believed::Either) => {
-                        Verdict::Request(request, Link::AsyncContext)
-                    }
+                    (None, _) => Verdict::Nothing,
                     (Some(request), Believed::Both) if call.thread => Verdict::Thread(request),
                     (Some(request), Believed::Both) => Verdict::Request(request, Link::HandOff),
+                    (Some(request), _) => Verdict::Request(request, Link::AsyncContext),
                 };
                 judged.push((node, verdict));
                 if self.trust.len() > MAX_PROCESSES {
@@ -206,10 +213,6 @@ impl Resumptions {
 impl Trust {
     fn judge(&mut self, call: &Call, counters: &mut Counters) -> Option<NodeKey> {
         let one = call.resumed.filter(|_| !call.several);
-        if call.believed == Believed::Neither {
-            counters.calls_contradicted += u64::from(call.foreign);
-            return None;
-        }
         if call.believed == Believed::Both {
             let agreed = one.filter(|_| one == call.sender && !call.foreign);
             if call.foreign && call.sender.is_some() {

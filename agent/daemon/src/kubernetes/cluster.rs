@@ -24,9 +24,9 @@ pub(crate) struct Cluster {
     /// Labels, of those that have one.
     namespaces: HashMap<String, Wish>,
     policies: BTreeMap<(String, String), Arc<TracePolicy>>,
-    /// Uids.
-    services: Arc<HashSet<String>>,
-    names: Arc<Names>,
+    services: Names,
+    /// Of the pods.
+    names: Names,
     /// Lists that have come whole.
     pub(super) listed: Listed,
 }
@@ -70,8 +70,8 @@ impl Cluster {
             pods: HashMap::new(),
             namespaces: HashMap::new(),
             policies: BTreeMap::new(),
-            services: Arc::default(),
-            names: Arc::default(),
+            services: Names::default(),
+            names: Names::default(),
             listed: Listed::default(),
         }
     }
@@ -96,7 +96,8 @@ impl Cluster {
 
     /// Who is called at an address.
     pub(crate) fn service_at(&self, address: IpAddr) -> Option<&Arc<PeerService>> {
-        self.names.at(address)
+        let address = address.to_canonical();
+        self.services.at(address).or_else(|| self.names.at(address))
     }
 
     /// The annotation wins over the namespace, that over the configuration.
@@ -165,7 +166,7 @@ impl Cluster {
                     );
                 }
                 let service = metadata::service(&pod, &self.settings);
-                Arc::make_mut(&mut self.names).put(&pod.uid, &pod.addresses, service);
+                self.names.put(&pod.uid, &pod.addresses, service);
                 self.pods.insert(pod.uid.clone(), Arc::new(pod));
                 true
             }
@@ -173,19 +174,17 @@ impl Cluster {
     }
 
     pub(super) fn remove_pod(&mut self, uid: &str) -> bool {
-        Arc::make_mut(&mut self.names).remove(uid);
+        self.names.remove(uid);
         self.pods.remove(uid).is_some()
     }
 
     /// Those are all there are.
     pub(super) fn set_pods(&mut self, pods: Vec<Pod>) -> bool {
         let kept: HashSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
-        let gone = self.pods.keys().filter(|uid| !kept.contains(uid.as_str()));
-        let gone: Vec<String> = gone.cloned().collect();
-        let mut changed = !gone.is_empty() || !self.listed.pods;
-        for uid in gone {
-            self.remove_pod(&uid);
-        }
+        let before = self.pods.len();
+        self.pods.retain(|uid, _| kept.contains(uid.as_str()));
+        self.names.keep(&kept);
+        let mut changed = before != self.pods.len() || !self.listed.pods;
         for pod in pods {
             changed |= self.put_pod(pod);
         }
@@ -263,26 +262,16 @@ impl Cluster {
             addresses,
         } = service;
         let named = PeerService { namespace, name };
-        Arc::make_mut(&mut self.services).insert(uid.clone());
-        Arc::make_mut(&mut self.names).put(&uid, &addresses, named)
+        self.services.put(&uid, &addresses, named)
     }
 
     pub(super) fn remove_service(&mut self, uid: &str) -> bool {
-        Arc::make_mut(&mut self.services).remove(uid);
-        Arc::make_mut(&mut self.names).remove(uid)
+        self.services.remove(uid)
     }
 
     pub(super) fn set_services(&mut self, services: Vec<Service>) -> bool {
         let kept: HashSet<&str> = services.iter().map(|it| it.uid.as_str()).collect();
-        let gone = self
-            .services
-            .iter()
-            .filter(|uid| !kept.contains(uid.as_str()));
-        let gone: Vec<String> = gone.cloned().collect();
-        let mut changed = false;
-        for uid in gone {
-            changed |= self.remove_service(&uid);
-        }
+        let mut changed = self.services.keep(&kept);
         for service in services {
             changed |= self.put_service(service);
         }

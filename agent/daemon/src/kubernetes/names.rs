@@ -1,12 +1,19 @@
 //! Who is called at an address of the cluster.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use weft_flow::span::PeerService;
 
-/// By address: Services of the cluster, and the pods of this node.
+/// Of objects with addresses; a copy is cheap.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names {
+pub(super) struct Names(Arc<All>);
+
+#[derive(Clone, Debug, Default)]
+struct All {
     by_address: HashMap<IpAddr, Named>,
     /// By uid.
     addresses: HashMap<String, Vec<IpAddr>>,
@@ -22,51 +29,57 @@ struct Named {
 
 impl Names {
     pub(super) fn at(&self, address: IpAddr) -> Option<&Arc<PeerService>> {
-        let named = self.by_address.get(&address.to_canonical())?;
+        let named = self.0.by_address.get(&address)?;
         Some(&named.service)
     }
 
     /// True: something has changed.
     pub(super) fn put(&mut self, uid: &str, addresses: &[IpAddr], service: PeerService) -> bool {
         let same = |address| {
-            let named = self.by_address.get(address);
+            let named = self.0.by_address.get(address);
             named.is_some_and(|it| it.uid == uid && *it.service == service)
         };
-        let known = self.addresses.get(uid).map_or(&[][..], Vec::as_slice);
-        if known == addresses && addresses.iter().all(same) {
+        let known = self.0.addresses.get(uid).map(Vec::as_slice);
+        if known == Some(addresses) && addresses.iter().all(same) {
             return false;
         }
         self.remove(uid);
-        if addresses.is_empty() {
-            return true;
-        }
+        let all = Arc::make_mut(&mut self.0);
         let service = Arc::new(service);
         for address in addresses {
             let named = Named {
                 uid: uid.to_owned(),
                 service: Arc::clone(&service),
             };
-            self.by_address.insert(address.to_canonical(), named);
+            all.by_address.insert(*address, named);
         }
-        self.addresses.insert(uid.to_owned(), addresses.to_vec());
+        all.addresses.insert(uid.to_owned(), addresses.to_vec());
         true
     }
 
     /// Another one may have an address of it by now.
     pub(super) fn remove(&mut self, uid: &str) -> bool {
-        let Some(addresses) = self.addresses.remove(uid) else {
+        if !self.0.addresses.contains_key(uid) {
             return false;
-        };
-        for address in addresses {
-            let address = address.to_canonical();
-            if self
-                .by_address
-                .get(&address)
-                .is_some_and(|it| it.uid == uid)
-            {
-                self.by_address.remove(&address);
+        }
+        let all = Arc::make_mut(&mut self.0);
+        for address in all.addresses.remove(uid).unwrap_or_default() {
+            let named = all.by_address.get(&address);
+            if named.is_some_and(|it| it.uid == uid) {
+                all.by_address.remove(&address);
             }
         }
         true
+    }
+
+    /// Only these are left. True: something has changed.
+    pub(super) fn keep(&mut self, uids: &HashSet<&str>) -> bool {
+        let all = self.0.addresses.keys();
+        let gone = all.filter(|uid| !uids.contains(uid.as_str())).cloned();
+        let gone: Vec<String> = gone.collect();
+        for uid in &gone {
+            self.remove(uid);
+        }
+        !gone.is_empty()
     }
 }

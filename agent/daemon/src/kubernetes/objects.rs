@@ -260,7 +260,8 @@ impl Service {
 
 /// What is none is passed over.
 fn addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<IpAddr> {
-    texts.filter_map(|text| text.parse().ok()).collect()
+    let addresses = texts.filter_map(|text| text.parse().ok());
+    addresses.map(|it: IpAddr| it.to_canonical()).collect()
 }
 
 fn containers(spec: &PodSpec, status: &PodStatus) -> Vec<PodContainer> {

@@ -264,13 +264,15 @@ impl Listener<'_> {
             config,
             processes,
             threads,
+            resumptions,
             ..
         } = &*self.state;
         if !config.links.thread || mark.tid == 0 || !self.marks.blocking_since(start) {
             return None;
         }
         let entry = processes.entry(self.process)?;
-        if entry.sends_in_passing() {
+        // Of a thread of a JVM what its response goes on with has a say.
+        if entry.sends_in_passing() || mark.work.is_some() && resumptions.is_full() {
             return None;
         }
         let live = threads.live(self.process, mark.tid);

@@ -111,19 +111,24 @@ fn node_batch() -> Result<()> {
 /// Calls wait in a queue and are begun by others: some are linked, none to another request.
 fn not_wrong(kind: TasksKind) -> Result<()> {
     on_scene(&[Group::Tasks], |scene| {
-        let backend = scene.workloads.spawn(&Tasks::backend())?;
-        let server = scene
-            .workloads
-            .spawn(&Tasks::before(&backend.url(), kind))?;
-        let weft = scene.weft()?.start()?;
-        ask(scene, &server, || Ok(()))?;
-        let pids = server.pids();
-        let spans = scene.finish(weft)?.of(&pids);
-        spans.servers().count(CLIENTS * ROUNDS)?;
-        let links = links(&spans)?;
+        let links = links(&asked(scene, kind)?)?;
         ensure!(told(&links) > 0, "linked by {links:?}");
         Ok(())
     })
+}
+
+/// Spans of a server that all clients have asked.
+fn asked(scene: &Scene, kind: TasksKind) -> Result<Spans> {
+    let backend = scene.workloads.spawn(&Tasks::backend())?;
+    let server = scene
+        .workloads
+        .spawn(&Tasks::before(&backend.url(), kind))?;
+    let weft = scene.weft()?.start()?;
+    ask(scene, &server, || Ok(()))?;
+    let pids = server.pids();
+    let spans = scene.finish(weft)?.of(&pids);
+    spans.servers().count(CLIENTS * ROUNDS)?;
+    Ok(spans)
 }
 
 fn linked(kind: TasksKind) -> Result<()> {
@@ -141,15 +146,7 @@ fn linked(kind: TasksKind) -> Result<()> {
 
 /// Every call is linked.
 fn early(scene: &Scene, kind: TasksKind) -> Result<()> {
-    let backend = scene.workloads.spawn(&Tasks::backend())?;
-    let server = scene
-        .workloads
-        .spawn(&Tasks::before(&backend.url(), kind))?;
-    let weft = scene.weft()?.start()?;
-    ask(scene, &server, || Ok(()))?;
-    let pids = server.pids();
-    let spans = scene.finish(weft)?.of(&pids);
-    spans.servers().count(CLIENTS * ROUNDS)?;
+    let spans = asked(scene, kind)?;
     let links = links(&spans)?;
     if matches!(kind, TasksKind::HttpClient | TasksKind::HttpClientNew) {
         return by_wakes(&spans);
