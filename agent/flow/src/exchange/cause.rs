@@ -67,6 +67,31 @@ impl Listener<'_> {
         self.worker(mark, start)
     }
 
+    /// For what a blocking worker has sent a request.
+    fn worker(&self, mark: &Mark, start: u64) -> Option<Cause> {
+        let State {
+            config,
+            processes,
+            threads,
+            resumptions,
+            ..
+        } = &*self.state;
+        if !config.links.thread || mark.tid == 0 || !self.marks.blocking_since(start) {
+            return None;
+        }
+        let entry = processes.entry(self.process)?;
+        // Of a thread of a JVM what its response goes on with has a say.
+        if entry.sends_in_passing() || mark.work.is_some() && resumptions.is_full() {
+            return None;
+        }
+        let live = threads.live(self.process, mark.tid);
+        if let (Some(live), false) = (live, entry.hand_off) {
+            return Some(Cause::Request(live, Link::Thread));
+        }
+        let others_read = entry.hand_off || entry.polls;
+        (others_read && !entry.other_work).then_some(Cause::Answered)
+    }
+
     /// The same on a connection that several send on.
     pub(super) fn cause_of_stream(
         &mut self,
