@@ -79,6 +79,9 @@ impl State {
         thread: bool,
     ) {
         self.resumptions.resumed(calls, request, thread);
+        if let (Some((request, _)), true) = (request, thread) {
+            self.spans.woken(request);
+        }
         for call in calls {
             if self.resumptions.sender(*call) != request.map(|(request, _)| request)
                 && self.spans.passed_on(*call)

@@ -175,12 +175,12 @@ fn who_is_woken_does_not_answer() {
     }
 }
 
-/// The thread that has sent the call reads the response itself.
+/// The thread that has sent the call reads the response itself; where it is woken, so is whoever sends for others.
 #[test]
 fn what_it_reads_itself_may_be_another_ones() {
     for (resumed, linked, link) in [
         (&[][..], true, Link::Thread),
-        (&[(0, Wakes::Reader)], true, Link::Thread),
+        (&[(0, Wakes::Reader)], false, Link::None),
         (&[(1, Wakes::Reader)], false, Link::None),
     ] {
         let mut scene = Scene::new();

@@ -36,12 +36,24 @@ impl Spans {
         server: NodeKey,
         around: &mut Around<'_>,
     ) {
-        if self.nodes.get(key).is_some_and(|node| node.waited_for) {
+        if self.is_of_worker(key, server) || self.nodes.get(key).is_some_and(|it| it.confirmed) {
             self.attach(key, server, Link::Thread, around);
         } else {
             around.counters.calls_not_waited_for += 1;
             self.settle_alone(key, around);
         }
+    }
+
+    /// A response has woken the thread that has read this request.
+    pub(crate) fn woken(&mut self, key: NodeKey) {
+        if let Some(node) = self.nodes.get_mut(key) {
+            node.woken = true;
+        }
+    }
+
+    fn is_of_worker(&self, key: NodeKey, server: NodeKey) -> bool {
+        let is = |key, fact: fn(&Node) -> bool| self.nodes.get(key).is_some_and(fact);
+        is(key, |call| call.waited_for) && !is(server, |server| server.woken)
     }
 
     /// Another thread responds, or none that was seen.
@@ -70,14 +82,14 @@ impl Spans {
         let Some(node) = self.nodes.get(key) else {
             return;
         };
-        let waited_for = node.waited_for;
-        if !waited_for && node.resumes {
+        if !node.waited_for && node.resumes {
             return;
         }
-        if server.is_some() && !waited_for {
+        let of_worker = server.filter(|(server, _)| self.is_of_worker(key, *server));
+        if server.is_some() && of_worker.is_none() {
             around.counters.calls_not_waited_for += 1;
         }
-        self.settle_call(key, server.filter(|_| waited_for), around);
+        self.settle_call(key, of_worker, around);
     }
 
     /// A thread that has read `server` was woken by the response to this one: it was sent for that if the thread answers.
@@ -91,7 +103,7 @@ impl Spans {
             return;
         };
         if matches!(node.progress, Progress::AwaitsAnswer) {
-            node.waited_for = true;
+            node.confirmed = true;
             node.progress = Progress::AwaitsThread(server);
             self.nodes[server].thread_children.push(key);
         }

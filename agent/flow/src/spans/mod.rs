@@ -136,6 +136,10 @@ struct Node {
     held: bool,
     /// The thread that has sent the request has read the response, too, as one does that waits for it.
     waited_for: bool,
+    /// The response has woken the thread that has read the request for which it is sent.
+    confirmed: bool,
+    /// The thread that has read the request was woken by who has read a response: it may send in passing.
+    woken: bool,
     /// What the response goes on with counts as well.
     resumes: bool,
     /// Whether the thread has begun the response that has read the request; `None`: nobody has.
@@ -218,6 +222,8 @@ impl Spans {
             has_span,
             held: false,
             waited_for: false,
+            confirmed: false,
+            woken: false,
             resumes: false,
             by_reader: None,
         });
